@@ -1,0 +1,1 @@
+"""Data the suites train on."""

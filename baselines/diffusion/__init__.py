@@ -1,0 +1,1 @@
+"""Denoiser convention, noise laws, samplers, averages."""

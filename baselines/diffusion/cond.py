@@ -1,0 +1,54 @@
+"""What a sample is conditioned on. Labels stay integers until the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+NULL_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Cond:
+    """Frozen condition of a batch; every present tensor has the batch as first axis.
+
+    Attributes:
+        label: integer classes ``[B]`` (``NULL_LABEL`` for none), or None for unconditional models.
+        text: encoded captions ``[B, L, E]``, or None.
+        w: guidance strengths ``[B]`` in LCM's convention (0 is unguided), or None.
+    """
+
+    label: Tensor | None = None
+    text: Tensor | None = None
+    w: Tensor | None = None
+
+    def __getitem__(self, index: slice | Tensor | Sequence[int]) -> Cond:
+        """The condition of some of the samples."""
+        return Cond(*(None if t is None else t[index] for t in (self.label, self.text, self.w)))
+
+    def null(self) -> Cond:
+        """The same batch without label and text (the unconditional branch of guidance)."""
+        label = None if self.label is None else torch.full_like(self.label, NULL_LABEL)
+        text = None if self.text is None else torch.zeros_like(self.text)
+        return replace(self, label=label, text=text)
+
+    def to(self, device: str | torch.device) -> Cond:
+        """The same condition on another device."""
+        return Cond(*(None if t is None else t.to(device) for t in (self.label, self.text, self.w)))
+
+    @staticmethod
+    def join(parts: Sequence[Cond]) -> Cond:
+        """Concatenate batches along the first axis; all parts must carry the same fields."""
+        fields = []
+        for name in ("label", "text", "w"):
+            values = [getattr(part, name) for part in parts]
+            present = [v for v in values if v is not None]
+            if present and len(present) != len(values):
+                raise ValueError(
+                    f"cannot join conditions: {name} is missing in {len(values) - len(present)} parts"
+                )
+            fields.append(torch.cat(present) if present else None)
+        return Cond(*fields)

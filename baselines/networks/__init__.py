@@ -1,0 +1,1 @@
+"""Network bodies; parameter names equal the published ones."""

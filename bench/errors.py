@@ -1,0 +1,38 @@
+"""Errors that a user can act on: one clear sentence and an exit status. Everything else is a bug."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """Base of errors shown without a traceback; ``status`` is the process exit status."""
+
+    status = 1
+
+
+class UsageError(BenchError):
+    """Wrong command line, suite file, plugin or option."""
+
+    status = 2
+
+
+class AssetError(BenchError):
+    """A file that a suite needs is missing or damaged."""
+
+    status = 3
+
+
+def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> UsageError:
+    """Error for an unknown name, with the nearest match.
+
+    Args:
+        kind: what the name is ("suite", "method", "option of sid", ...).
+        where: file or option that holds the name, if any.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    prefix = f"{where}: " if where else ""
+    return UsageError(f"{prefix}unknown {kind} {name!r}; {hint}")

@@ -1,0 +1,125 @@
+"""The meter: what every network call costs, by role and phase.
+
+A unit is one forward of the reference network on one sample. Counting is a thin shell outside the plain module.
+A forward costs the network's FLOPs over the reference's; a backward through frozen weights costs as much again,
+with weight gradients twice as much. FLOPs are counted once per network shape, never live.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from baselines.diffusion.cond import Cond
+from baselines.diffusion.denoiser import Denoiser
+
+INPUT_BACKWARD = 1.0  # cost of a backward through frozen weights, in forwards
+WEIGHT_BACKWARD = 2.0  # cost of a backward that also gives weight gradients
+
+
+class Meter:
+    """Counts calls (samples x forwards or backwards) and work units, by (phase, role)."""
+
+    def __init__(self) -> None:
+        self.forwards: Counter[tuple[str, str]] = Counter()
+        self.backwards: Counter[tuple[str, str]] = Counter()
+        self.units: dict[tuple[str, str], float] = defaultdict(float)
+        self.phase = "train"
+
+    @contextmanager
+    def during(self, phase: str) -> Iterator[None]:
+        """Charge everything inside to another phase ("sample", "prepare")."""
+        before, self.phase = self.phase, phase
+        try:
+            yield
+        finally:
+            self.phase = before
+
+    def charge(self, role: str, samples: int, cost: float, *, backward: float = 0.0) -> None:
+        """Count one call on ``samples`` samples; ``backward`` is 0 for a forward, else its factor."""
+        key = (self.phase, role)
+        (self.backwards if backward else self.forwards)[key] += samples
+        self.units[key] += samples * cost * (backward or 1.0)
+
+    def work(self, phase: str = "train") -> float:
+        """Units spent in a phase."""
+        return float(sum(units for (p, _), units in self.units.items() if p == phase))
+
+    def by_role(self, what: str = "units", phase: str = "train") -> dict[str, float]:
+        """Totals of ``units``, ``forwards`` or ``backwards`` of a phase, by role."""
+        table: dict[tuple[str, str], float] = getattr(self, what)
+        return {role: value for (p, role), value in sorted(table.items()) if p == phase and value}
+
+    def state_dict(self) -> dict[str, dict[str, float]]:
+        """Counts as plain JSON values."""
+        tables = {"forwards": self.forwards, "backwards": self.backwards, "units": self.units}
+        return {
+            name: {"/".join(key): value for key, value in table.items()} for name, table in tables.items()
+        }
+
+    def load_state_dict(self, state: dict[str, dict[str, float]]) -> None:
+        """Restore ``state_dict``."""
+        for name, table in state.items():
+            counts: Counter[Any] = getattr(self, name)
+            counts.clear()
+            counts.update({tuple(key.split("/", 1)): value for key, value in table.items()})
+
+
+class Metered:
+    """Counting shell around a denoiser or another module; calls, counts, and otherwise stays out of the way.
+
+    Args:
+        plain: the module inside.
+        role: teacher, student, fake, discriminator, ...
+        cost: of one forward on one sample, in units.
+    """
+
+    def __init__(self, plain: nn.Module, role: str, meter: Meter, cost: float = 1.0) -> None:
+        self.plain: Any = plain
+        self.role, self.meter, self.cost = role, meter, cost
+
+    def _count(self, out: Tensor) -> Tensor:
+        samples = len(out)
+        self.meter.charge(self.role, samples, self.cost)
+        if out.requires_grad:
+            trained = any(p.requires_grad for p in self.plain.parameters())
+            factor = WEIGHT_BACKWARD if trained else INPUT_BACKWARD
+            role, meter, cost = self.role, self.meter, self.cost
+            out.register_hook(lambda grad: meter.charge(role, samples, cost, backward=factor))
+        return out
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        return self._count(self.plain(*args, **kwargs))
+
+    def raw(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor:
+        """Metered raw output F."""
+        return self._count(self.plain.raw(x, sigma, cond))
+
+    def features(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor:
+        """Metered encoder features (charged as a whole forward: an upper bound)."""
+        return self._count(self.plain.features(x, sigma, cond))
+
+    @property
+    def scaling(self) -> Any:
+        """Scaling of the denoiser inside."""
+        return self.plain.scaling
+
+
+def forward_flops(module: nn.Module, *example: Any) -> int:
+    """FLOPs of one forward on an example (counted by torch, matrix products and convolutions)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(*example)
+    return int(counter.get_total_flops())
+
+
+def denoiser_flops(denoiser: Denoiser, shape: tuple[int, ...], cond: Cond) -> int:
+    """FLOPs of one denoiser call on one sample of a shape."""
+    device = next(denoiser.parameters()).device
+    return forward_flops(denoiser, torch.zeros(1, *shape, device=device), 1.0, cond)

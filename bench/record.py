@@ -1,0 +1,180 @@
+"""The result of one cell: schema, provenance and atomic reading and writing. Imports no numerics.
+
+One JSON file per cell; its JSON Schema is ``bench/data/record.schema.json`` (a test keeps them equal).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.errors import UsageError
+
+SCHEMA_VERSION = 1
+Status = Literal["ok", "failed", "truncated", "diverged", "timeout", "skipped", "lost"]
+
+
+class Part(BaseModel):
+    """Base of all parts: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MetricValue(Part):
+    """One metric of one row over repeats (independent sample blocks)."""
+
+    mean: float
+    std: float | None = Field(None, description="over repeats, n - 1 in the divisor; null for one repeat")
+    ci95: tuple[float, float] | None = Field(
+        None, description="95 % interval of the mean (Student t over repeats)"
+    )
+    values: list[float] = Field(description="one value per repeat")
+
+
+class Latency(Part):
+    """Time per call at a batch size, after warm-up."""
+
+    protocol: str
+    batch: int
+    median_ms: float
+    p90_ms: float
+    teacher_forward_ms: float = Field(description="one teacher forward, same process and batch")
+    ratio: float = Field(description="median over one teacher forward; what tables show")
+
+
+class Row(Part):
+    """One (cell, NFE): what a line of a leaderboard is made from."""
+
+    nfe: int = Field(description="counted while sampling, per sample, all networks")
+    nfe_by_role: dict[str, float]
+    steps: int = Field(description="step count asked for")
+    work: float = Field(description="training units spent up to this row; 0 for plain solvers")
+    metrics: dict[str, MetricValue]
+    latency: Latency | None = None
+    student_sha256: str | None = None
+    samples_sha256: str | None = None
+
+
+class CurvePoint(Part):
+    """Metrics at a snapshot of the training, by the smaller curve protocol and its own seed block."""
+
+    work: float
+    images: int
+    steps: int
+    metrics: dict[str, float]
+
+
+class Cost(Part):
+    """What the training spent."""
+
+    work: float
+    budget: float
+    overshoot: float = Field(description="units spent beyond the budget (at most one iteration)")
+    units_by_role: dict[str, float]
+    forwards_by_role: dict[str, float]
+    backwards_by_role: dict[str, float]
+    iterations: int
+    images: int
+    seconds: float = Field(description="of training, on the hardware named in the provenance; not ranked by")
+
+
+class Failure(Part):
+    """Why a cell has no result."""
+
+    stage: str
+    kind: str
+    message: str
+    traceback: str = Field("", description="tail")
+
+
+class Provenance(Part):
+    """Enough to make the row again and to see that nothing else made it."""
+
+    code_sha: str | None
+    dirty: bool
+    diff_sha256: str | None
+    method_closure_sha256: str | None = Field(
+        description="source of the method and of all it imports in the project"
+    )
+    packages: dict[str, str]
+    python: str
+    platform: str
+    device: str
+    threads: int
+    seeds: dict[str, int]
+    teacher_sha256: str | None
+    teacher_form: Literal["exact", "network"]
+    reference_sha256: str | None
+    extractor_sha256: str | None
+    created: str = Field(description="UTC, ISO 8601")
+
+
+class Record(Part):
+    """One cell of a suite: a method under a budget with one training seed."""
+
+    schema_version: int = SCHEMA_VERSION
+    cell: str = Field(description="id: hash of the resolved specification")
+    suite: str
+    suite_version: str
+    protocol: str
+    method: str
+    method_version: str
+    label: str = Field(description="name[option=value] as asked for")
+    kind: Literal["student", "teacher", "solver", "anchor"]
+    paper: str | None
+    config: dict[str, Any]
+    budget: str
+    seed: int
+    status: Status
+    rows: list[Row]
+    curve: list[CurvePoint] = []
+    cost: Cost | None = None
+    failure: Failure | None = None
+    provenance: Provenance
+    command: str = Field(description="makes this record again")
+    notes: list[str] = []
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record as indented JSON with sorted keys."""
+    write_atomic(
+        path, json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False) + "\n"
+    )
+
+
+def read_record(path: Path) -> Record:
+    """Read and check a record.
+
+    Raises:
+        UsageError: unreadable file, broken JSON, another schema version, or a key that breaks the schema.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UsageError(f"{path}: not a readable record ({error})") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UsageError(
+            f"{path}: schema_version is {version!r}, expected {SCHEMA_VERSION}; remake the record"
+        )
+    try:
+        return Record.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{path}: key {key!r}: {first['msg']} (found {first['input']!r})") from error

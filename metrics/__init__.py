@@ -1,0 +1,1 @@
+"""What is measured: tensors, folders or moments in, numbers out. Knows nothing of bench or baselines."""
