@@ -1,0 +1,179 @@
+"""The typed suite: data, teacher, budgets, protocol and presets, read from one TOML file. Imports no numerics."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.errors import UsageError, unknown
+
+
+class Part(BaseModel):
+    """Base of all parts: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MetricColumn(Part):
+    """One metric as tables show it."""
+
+    key: str
+    title: str
+    better: Literal["lower", "higher", "none"] = Field(description="'none' is shown and never ranked by")
+    digits: int = Field(3, ge=0, description="decimals in tables")
+    about: str = Field(description="one sentence: what it measures, and its unit")
+
+
+class Protocol(Part):
+    """How samples are drawn and scored; any change of a field is a new id."""
+
+    id: str
+    evaluator: Literal["points", "images"]
+    samples: int = Field(gt=0, description="samples per repeat")
+    repeats: int = Field(gt=0, description="independent sample blocks")
+    seed: int = Field(description="sampling seed of the first repeat; repeat r uses seed + r")
+    labels: Literal["balanced", "none"]
+    curve_samples: int = Field(gt=0, description="samples of a curve point")
+    curve_seed: int = Field(description="sampling seed of curve points, disjoint from the repeats")
+    batch: int = Field(gt=0, description="sampling batch; results do not depend on it")
+    extractor_sha256: str | None = Field(
+        None, description="digest of the feature network, null if none is used"
+    )
+
+
+class Budget(Part):
+    """What one training may spend; the first limit reached stops it."""
+
+    work: float = Field(gt=0, description="units: forwards of the reference network on one sample")
+    seconds: float | None = Field(
+        None, gt=0, description="wall clock; a row stopped by it is 'truncated', unranked"
+    )
+    step_seconds: float = Field(120, gt=0, description="a single iteration longer than this is killed")
+
+
+class SolverRows(Part):
+    """A plain solver on the teacher and the evaluations at which it is shown."""
+
+    solver: str
+    nfe: tuple[int, ...]
+
+
+class Preset(Part):
+    """How a method is run on this suite."""
+
+    batch: int = Field(gt=0, description="samples per batch")
+    ema_half_life: float = Field(
+        0, ge=0, description="of the evaluation average, images; 0 evaluates live weights"
+    )
+    ema_ramp: float | None = Field(0.05, description="half-life is at most this share of the images seen")
+    options: dict[str, Any] = Field(default_factory=dict, description="fields of the method's Config")
+    tuning: str = Field(description="trials behind these values, and on what they were chosen")
+
+
+class Suite(Part):
+    """A suite file. ``name@version`` names it; rows compare inside one major.minor version."""
+
+    name: str
+    version: str = Field(pattern=r"^\d+\.\d+$")
+    title: str
+    about: str
+    teacher: str = Field(description="key of baselines.teachers.registry")
+    primary: str = Field(description="metric that ranks")
+    nfe: tuple[int, ...] = Field(description="step counts asked of every method by default")
+    seeds: int = Field(1, gt=0, description="training seeds by default")
+    protocol: Protocol
+    metrics: tuple[MetricColumn, ...]
+    budgets: dict[str, Budget]
+    teacher_rows: SolverRows
+    solver_rows: tuple[SolverRows, ...]
+    anchors: tuple[str, ...] = Field(
+        description="reference generators that are not models: real data, collapses"
+    )
+    methods: dict[str, Preset]
+
+    @property
+    def id(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
+    def column(self, key: str) -> MetricColumn:
+        """The column of a metric; raises UsageError for an unknown key."""
+        for column in self.metrics:
+            if column.key == key:
+                return column
+        raise unknown("metric", key, [c.key for c in self.metrics])
+
+    def budget(self, name: str) -> Budget:
+        """A named budget; raises UsageError for an unknown name."""
+        if name not in self.budgets:
+            raise unknown("budget", name, self.budgets, f"suite {self.name}")
+        return self.budgets[name]
+
+
+def suite_names() -> list[str]:
+    """Names of the suites that ship."""
+    folder = resources.files("bench") / "suites"
+    return sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def load_suite(name: str) -> Suite:
+    """Load a shipped suite by name, or a suite file by path (``*.toml``).
+
+    Raises:
+        UsageError: unknown name (with the nearest one), unreadable file, or a key that breaks the schema.
+    """
+    if name.endswith(".toml"):
+        return parse_suite(Path(name))
+    if name not in suite_names():
+        raise unknown("suite", name, suite_names())
+    with resources.as_file(resources.files("bench") / "suites" / f"{name}.toml") as path:
+        return parse_suite(path)
+
+
+def parse_suite(path: Path) -> Suite:
+    """Read one suite file; see ``load_suite`` for errors."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot read the suite file ({error})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not valid TOML ({error})") from error
+    try:
+        suite = Suite.model_validate(raw)
+    except ValidationError as error:
+        raise UsageError(describe(path, error)) from error
+    suite.column(suite.primary)
+    return suite
+
+
+def describe(path: Path | str, error: ValidationError) -> str:
+    """One sentence for the first broken key: file, key, found, expected (nearest name for an unknown key)."""
+    first = error.errors()[0]
+    loc = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        known = known_keys(loc[:-1])
+        return (
+            str(unknown("key", loc[-1], known, f"{path}: {'.'.join(loc[:-1]) or 'top level'}"))
+            if known
+            else (f"{path}: unknown key {'.'.join(loc)!r}")
+        )
+    found = "nothing" if first["type"] == "missing" else repr(first["input"])
+    return f"{path}: key {'.'.join(loc)!r}: found {found}, expected: {first['msg']}"
+
+
+def known_keys(loc: list[str]) -> list[str]:
+    """Field names of the part that a location of the suite schema points into."""
+    parts: dict[str, type[Part]] = {
+        "protocol": Protocol,
+        "metrics": MetricColumn,
+        "budgets": Budget,
+        "teacher_rows": SolverRows,
+        "solver_rows": SolverRows,
+        "methods": Preset,
+    }
+    part = parts.get(loc[0]) if loc else Suite
+    return sorted(part.model_fields) if part else []
