@@ -1,15 +1,14 @@
 """PD: progressive distillation (Salimans and Ho, ICLR 2022), on EDM's Karras ladder.
 
 Each stage halves the steps: the student learns to do in one Euler step what the previous student does in two.
-The target is formed as a convex mix of two denoiser outputs, which equals the paper's quotient without its
-cancellation.
+The target is a convex mix of two denoiser outputs: the paper's quotient without its cancellation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -21,14 +20,14 @@ from baselines.distiller import Batch, Context, Distiller, Needs, Network, Setti
 from baselines.generators import KarrasLadder
 from baselines.losses import pixel_mean, truncated_snr_weight
 
+Steps = Literal[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096]  # the halving ladder
+
 
 class PDConfig(Settings):
     """Options of PD; rates as in the official CIFAR-10 run, the ladder shortened for small budgets."""
 
-    first: int = Field(
-        64, ge=1, description="steps of the first student, a power of two (its teacher takes twice)"
-    )
-    serves: tuple[int, ...] = Field((1, 2, 4, 8), description="step counts that are kept and evaluated")
+    first: Steps = Field(64, description="steps of the first student (its teacher takes twice)")
+    serves: tuple[Steps, ...] = Field((1, 2, 4, 8), description="step counts that are kept and evaluated")
     late_share: float = Field(
         2.0, gt=0, description="length of the stages for 2 and 1 steps, relative to the others"
     )
@@ -38,7 +37,7 @@ class PDConfig(Settings):
 
 @dataclass(frozen=True)
 class State:
-    """Where the student is trained: noisy ``x`` at level a, with the two lower levels of the teacher's steps."""
+    """Where the student is trained: noisy ``x`` at level a; b and c are the levels of the teacher's steps."""
 
     x: Tensor
     a: Tensor
@@ -50,20 +49,18 @@ class State:
 def convex_target(d1: Tensor, d2: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """The x-target whose single Euler step a -> c lands where two teacher steps a -> b -> c do.
 
-    ``w1 D(x; a) + w2 D(x'; b)`` with ``w1 = c(a-b) / (b(a-c))``, ``w2 = a(b-c) / (b(a-c))``, levels fp64 ``[B]``.
+    ``w1 D(x; a) + w2 D(x'; b)``, ``w1 = c(a-b) / (b(a-c))``, ``w2 = a(b-c) / (b(a-c))``; levels fp64 ``[B]``.
     """
     w1 = c * (a - b) / (b * (a - c))
     return per_sample(w1, d1) * d1 + per_sample(a * (b - c) / (b * (a - c)), d1) * d2
 
 
 class ProgressiveDistillation(Distiller):
-    """The halving ladder first, first/2, ..., 1; stages share the budget, the last two take ``late_share`` each."""
+    """The halving ladder first, ..., 2, 1; stages share the budget, the last two take ``late_share`` each."""
 
     name: ClassVar[str] = "progressive"
     paper: ClassVar[str] = "salimans2022pd"
-    summary: ClassVar[str] = (
-        "progressive distillation: halving ladder, one training serves 1, 2, 4 and 8 steps"
-    )
+    summary: ClassVar[str] = "progressive distillation: one training serves 1, 2, 4 and 8 steps"
     needs: ClassVar[Needs] = Needs(data=True)
     Config: ClassVar[type[Settings]] = PDConfig
 
@@ -76,9 +73,8 @@ class ProgressiveDistillation(Distiller):
         self.ends = (shares.cumsum(0) / shares.sum()).tolist()  # progress at which each stage ends
         self.student = context.network("student", teacher.net)
         self.previous = context.network("teacher-of-stage", teacher.net, trainable=False)
-        self.kept = {
-            n: context.network(f"student-{n}", teacher.net, trainable=False) for n in config.serves if n > 1
-        }
+        kept = [n for n in config.serves if 1 < n <= config.first]
+        self.kept = {n: context.network(f"student-{n}", teacher.net, trainable=False) for n in kept}
         self.optimizer = context.optimizer("student", self.student, lr=config.lr)
         self.stage = 0
         self.work_done: dict[int, float] = {}
@@ -88,7 +84,7 @@ class ProgressiveDistillation(Distiller):
         return tuple(sorted(n for n in config.serves if n <= config.first))
 
     def advance(self) -> None:
-        """Freeze the student as the next teacher, keep it if served, and start afresh: Adam state, rate, N/2."""
+        """Freeze the student as the next teacher, keep it if served; start afresh: Adam state, rate, N/2."""
         steps = self.ladder[self.stage]
         weights = self.student.plain.state_dict()
         self.previous.plain.load_state_dict(weights)

@@ -1,8 +1,8 @@
 """SiD: Score identity Distillation (Zhou et al., ICML 2024). One step, data-free.
 
-Teacher f_phi and fake score f_psi are denoisers, x_t = x_g + sigma n. With delta = f_phi(x_t) - f_psi(x_t), the
-generator minimises ``omega delta [(f_phi - x_g) - alpha delta]``; gradients flow through x_g and through the
-inputs of both denoisers, only the normaliser omega is detached.
+Teacher f_phi and fake score f_psi are denoisers, x_t = x_g + sigma n. With delta = f_phi(x_t) - f_psi(x_t),
+the generator minimises ``omega delta [(f_phi - x_g) - alpha delta]``; gradients flow through x_g and through
+the inputs of both denoisers, only the normaliser omega is detached.
 """
 
 from __future__ import annotations
@@ -53,19 +53,20 @@ class SiDConfig(Settings):
     )
 
 
-def sid_loss(x_g: Tensor, f_phi: Tensor, f_psi: Tensor, alpha: float) -> Tensor:
-    """Generator loss per sample ``[B]``: sum over pixels of ``omega delta [(f_phi - x_g) - alpha delta]``.
+@torch.no_grad()
+def normaliser(x_g: Tensor, f_phi: Tensor) -> Tensor:
+    """``omega = 1 / max(mean |x_g - f_phi|, 1e-5)`` per sample ``[B]``, without gradient (official loop)."""
+    return 1 / pixel_mean((x_g - f_phi).abs()).clamp(min=1e-5)
 
-    ``omega = 1 / max(mean |x_g - f_phi|, 1e-5)`` per sample, detached, in fp32 (official training loop).
-    """
+
+def sid_loss(x_g: Tensor, f_phi: Tensor, f_psi: Tensor, alpha: float) -> Tensor:
+    """Generator loss per sample ``[B]``: sum over pixels of ``omega delta [(f_phi - x_g) - alpha delta]``."""
     delta = f_phi - f_psi
-    with torch.no_grad():
-        omega = 1 / pixel_mean((x_g - f_phi).abs()).clamp(min=1e-5)
-    return omega * pixel_sum(delta * ((f_phi - x_g) - alpha * delta))
+    return normaliser(x_g, f_phi) * pixel_sum(delta * ((f_phi - x_g) - alpha * delta))
 
 
 class SiD(Distiller):
-    """Three networks of one architecture: frozen teacher, fake score psi, generator theta; updated 1:1, psi first."""
+    """Three networks of one architecture: frozen teacher, fake score psi, generator theta; 1:1, psi first."""
 
     name: ClassVar[str] = "sid"
     paper: ClassVar[str] = "zhou2024sid"
@@ -95,12 +96,15 @@ class SiD(Distiller):
         # two separate sums: then equal networks give gradients that cancel bit for bit
         f_phi = self.teacher.denoiser(x_g + noise, sigma, cond)
         f_psi = self.fake.network(x_g + noise, sigma, cond)
-        return sid_loss(x_g, f_phi, f_psi, self.config.alpha).mean()
+        # a sample with nan counts as zero: it leaves the sum and stays in the divisor (official loop)
+        kept = ~(x_g + f_phi + f_psi).flatten(1).isnan().any(1)
+        return sid_loss(x_g[kept], f_phi[kept], f_psi[kept], self.config.alpha).sum() / len(x_g)
 
     def step(self, batch: Batch) -> dict[str, float | Tensor]:
         with torch.no_grad():
             x_g = self.generate(batch.cond, batch.size)
-        fake_loss = pixel_sum(self.fake.loss(x_g, batch.cond, self.context.draws())).mean()
+        errors = pixel_sum(self.fake.loss(x_g, batch.cond, self.context.draws()))
+        fake_loss = errors[~errors.isnan()].sum() / len(errors)
         descend(fake_loss, self.fake_optimizer, finite=True)
 
         fresh = self.context.next_batch()  # theta never reuses psi's labels or noise
