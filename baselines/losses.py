@@ -26,3 +26,18 @@ def denoising_loss(x0_hat: Tensor, x0: Tensor, sigma: Tensor, sigma_data: float)
 def truncated_snr_weight(sigma: Tensor) -> Tensor:
     """``max(1 / sigma^2, 1)`` (Salimans and Ho, 2022), ``[B]``."""
     return (1 / sigma**2).clamp(min=1)
+
+
+def dmd_gradient(x_g: Tensor, mu_real: Tensor, mu_fake: Tensor) -> Tensor:
+    """DMD's gradient in x_g ``[B, ...]``: ``(mu_fake - mu_real) / mean |x_g - mu_real|``, mean per sample.
+
+    Carries no graph. Entries that are not finite (the mean is 0) become 0; the released code makes infinities
+    the largest float, which destroys the whole batch. Source: DMD (Yin et al., 2024) algorithm 2.
+    """
+    scale = per_sample(pixel_mean((x_g - mu_real).abs()), x_g)
+    return ((mu_fake - mu_real) / scale).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).detach()
+
+
+def injected_gradient(x_g: Tensor, gradient: Tensor) -> Tensor:
+    """Scalar ``mean (x_g - sg(x_g - gradient))^2 / 2``; its derivative in x_g is ``gradient / numel``."""
+    return (x_g - (x_g - gradient).detach()).square().mean() / 2

@@ -58,7 +58,7 @@ class BoundaryScaling(EDMScaling):
 
 def per_sample(values: Tensor | float, x: Tensor) -> Tensor:
     """A scalar or ``[B]`` tensor as ``[B, 1, ...]``, ready to broadcast over ``x [B, ...]``, in x's dtype."""
-    values = torch.as_tensor(values, device=x.device).to(x.dtype).expand(len(x))
+    values = torch.as_tensor(values, dtype=x.dtype, device=x.device).expand(len(x))
     return values.reshape(-1, *[1] * (x.ndim - 1))
 
 

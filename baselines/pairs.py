@@ -1,0 +1,53 @@
+"""Teacher-sampled (noise, sample) pairs: what a regression loss is trained on, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from baselines.diffusion.cond import Cond
+from baselines.diffusion.noise import KarrasGrid
+from baselines.diffusion.samplers import heun
+from baselines.distiller import Network
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Unit-variance latents ``z [P, ...]``, the samples ``y [P, ...]`` they lead to, and their conditions."""
+
+    z: Tensor
+    y: Tensor
+    cond: Cond
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def __getitem__(self, index: Tensor) -> Pairs:
+        return Pairs(self.z[index], self.y[index], self.cond[index])
+
+    @staticmethod
+    def join(parts: list[Pairs]) -> Pairs:
+        """All pairs of several lists, in order."""
+        cond = Cond.join([part.cond for part in parts])
+        return Pairs(torch.cat([part.z for part in parts]), torch.cat([part.y for part in parts]), cond)
+
+    def state(self) -> dict[str, Tensor]:
+        """As named tensors."""
+        fields = {"label": self.cond.label, "text": self.cond.text, "w": self.cond.w}
+        return {"z": self.z, "y": self.y, **{name: t for name, t in fields.items() if t is not None}}
+
+    @staticmethod
+    def from_state(state: Mapping[str, Any], device: torch.device) -> Pairs:
+        """The inverse of ``state``, on a device."""
+        cond = Cond(*(state.get(name) for name in ("label", "text", "w")))
+        return Pairs(state["z"].to(device), state["y"].to(device), cond.to(device))
+
+
+@torch.no_grad()
+def sample_pairs(denoiser: Network, z: Tensor, cond: Cond, grid: KarrasGrid, steps: int) -> Pairs:
+    """Pairs by EDM's deterministic Heun sampler from ``sigma_max z``: ``2 steps - 1`` evaluations each."""
+    return Pairs(z, heun(denoiser, z * grid.sigma_max, grid.solver(steps), cond), cond)
