@@ -1,4 +1,4 @@
-"""Closed-form denoisers and generators, on which the losses of the methods are known exactly, and a rig to run them.
+"""Closed-form denoisers and generators, on which the methods' losses are known, and a rig to run them.
 
 All of them work in fp64, have differentiable scalar parameters and treat pixels independently.
 """
@@ -59,7 +59,7 @@ class Affine(Oracle):
 
 
 class AffineLadder(Oracle):
-    """``mean + gain_i (x - mean)`` with a gain for each listed noise level; other levels take the nearest gain."""
+    """``mean + gain_i (x - mean)`` with a gain for each listed noise level; others take the nearest gain."""
 
     def __init__(self, mean: float, levels: Tensor) -> None:
         super().__init__()
@@ -98,6 +98,34 @@ class Formula(Oracle):
         return self.function(x, per_sample(sigma, x))
 
 
+class Detached(Oracle):
+    """A denoiser through whose input no gradient flows."""
+
+    def __init__(self, inner: Denoiser) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor:
+        return self.inner(x.detach(), sigma, cond)
+
+
+class Spy(Oracle):
+    """A denoiser that keeps what it was asked: noisy inputs, levels and conditions, in order."""
+
+    def __init__(self, inner: Denoiser) -> None:
+        super().__init__()
+        self.inner = inner
+        self.xs: list[Tensor] = []
+        self.sigmas: list[Tensor] = []
+        self.conds: list[Cond | None] = []
+
+    def forward(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor:
+        self.xs.append(x.detach().clone())
+        self.sigmas.append(torch.as_tensor(sigma).detach().clone())
+        self.conds.append(cond)
+        return self.inner(x, sigma, cond)
+
+
 @dataclass(frozen=True)
 class FixedLaw:
     """The same noise levels at every draw (cycled over the batch)."""
@@ -116,6 +144,7 @@ class ScriptedDraws:
     script: list[Tensor] = field(default_factory=list)
 
     def _next(self, *shape: int) -> Tensor:
+        assert self.script, f"more draws than scripted (asked for {shape})"
         values = self.script.pop(0)
         assert tuple(values.shape) == shape, f"scripted {tuple(values.shape)}, asked for {shape}"
         return values
