@@ -1,0 +1,82 @@
+"""``bench list``: what ships."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from bench.catalog import METHODS
+from bench.errors import unknown
+from bench.report.text import compact
+from bench.shipped import shipped_weights
+from bench.suite import load_suite, suite_names
+
+Lines = list[tuple[str, ...]]
+
+
+def list_(
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="suites, methods, metrics, protocols or assets")
+    ],
+) -> None:
+    """List suites, methods, metrics, protocols or assets, one a line."""
+    if what not in KINDS:
+        raise unknown("kind of list", what, KINDS)
+    head, *lines = KINDS[what]()
+    widths = [max(len(line[i]) for line in (head, *lines)) for i in range(len(head))]
+    for line in (head, *lines):
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def suites() -> Lines:
+    """Suites that ship."""
+    found = [load_suite(name) for name in suite_names()]
+    return [
+        ("SUITE", "RANKED BY", "STEPS", "BUDGETS", "TITLE"),
+        *((s.id, s.primary, ",".join(map(str, s.nfe)), ",".join(s.budgets), s.title) for s in found),
+    ]
+
+
+def methods() -> Lines:
+    """Methods that ship."""
+    return [
+        ("METHOD", "ALIASES", "PAPER", "SUMMARY"),
+        *((m.name, ",".join(m.aliases), m.paper, m.summary) for m in METHODS.values()),
+    ]
+
+
+def metrics() -> Lines:
+    """Metrics by suite."""
+    columns = [(name, column) for name in suite_names() for column in load_suite(name).metrics]
+    return [
+        ("METRIC", "SUITE", "BETTER", "ABOUT"),
+        *((c.key, name, "-" if c.better == "none" else c.better, c.about) for name, c in columns),
+    ]
+
+
+def protocols() -> Lines:
+    """Protocols and the suites that use them."""
+    pairs = [(name, load_suite(name).protocol) for name in suite_names()]
+    return [
+        ("PROTOCOL", "SUITE", "SAMPLES", "REPEATS", "SCORES"),
+        *((p.id, name, str(p.samples), str(p.repeats), p.evaluator) for name, p in pairs),
+    ]
+
+
+def assets() -> Lines:
+    """Weight files that ship, with the digest that their record states."""
+    return [
+        ("ASSET", "SIZE", "SHA256"),
+        *((w.name, compact(w.size) + "B", w.expected) for w in shipped_weights()),
+    ]
+
+
+KINDS: dict[str, Callable[[], Lines]] = {
+    "suites": suites,
+    "methods": methods,
+    "metrics": metrics,
+    "protocols": protocols,
+    "assets": assets,
+}

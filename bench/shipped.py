@@ -1,0 +1,64 @@
+"""Weight files that ship inside the packages, and the digests that their records state."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+from bench.errors import AssetError
+
+FOLDERS = (("baselines", "weights"), ("metrics", "features/weights"))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A weight file and the record (``.json``) beside it.
+
+    Attributes:
+        name: path inside the distribution.
+    """
+
+    name: str
+    file: Traversable
+    record: Traversable
+
+    @property
+    def size(self) -> int:
+        """Bytes; raises AssetError if the file is missing."""
+        return len(self._read())
+
+    @property
+    def expected(self) -> str:
+        """sha256 that the record states; raises AssetError if the record is not readable."""
+        try:
+            return str(json.loads(self.record.read_text(encoding="utf-8"))["sha256"])
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+            raise AssetError(f"{self.record}: no readable 'sha256' ({error!r}); restore the file") from error
+
+    def verify(self) -> None:
+        """Raise AssetError unless the file is there with the digest of its record."""
+        found = hashlib.sha256(self._read()).hexdigest()
+        if found != self.expected:
+            raise AssetError(f"{self.name}: sha256 found {found}, expected {self.expected}; restore the file")
+
+    def _read(self) -> bytes:
+        try:
+            return self.file.read_bytes()
+        except OSError as error:
+            raise AssetError(f"{self.name}: weight file is missing; make it with 'bench teach'") from error
+
+
+def shipped_weights(folders: dict[str, Traversable] | None = None) -> list[Weights]:
+    """Every weight record in the folders (by shown prefix; those of the packages if None), sorted by name."""
+    if folders is None:
+        folders = {f"{package}/{folder}": resources.files(package) / folder for package, folder in FOLDERS}
+    found = []
+    for prefix, root in folders.items():
+        for item in root.iterdir() if root.is_dir() else ():
+            if item.name.endswith(".json"):
+                name = item.name.removesuffix(".json") + ".safetensors"
+                found.append(Weights(f"{prefix}/{name}", root / name, item))
+    return sorted(found, key=lambda weights: weights.name)
