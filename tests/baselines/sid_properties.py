@@ -360,15 +360,15 @@ def flow(sid: ModuleType, alpha: float, steps: int) -> tuple[float, float]:
         method.student.plain, method.fake.network.plain = Push(mu, tau), Gaussian(mu, tau)
         with unit_weight(sid):
             _, d_mu, d_tau = value_and_gradient(method, z, noise)
-        mu, tau = mu - 0.5 * d_mu, max(tau - 0.5 * d_tau, 1e-6)
+        mu, tau = mu - 0.9 * d_mu, max(tau - 0.9 * d_tau, 1e-6)
     return mu, tau
 
 
 def check_flow_reaches_the_data(sid: ModuleType) -> None:
     """The flow converges to (m, s) for alpha in 0 .. 1.2 and collapses for alpha = -1."""
     for alpha in (0.0, 0.5, 1.0, 1.2):
-        close(flow(sid, alpha, 250), (0.3, 0.5), 2e-3)
-    assert flow(sid, -1.0, 60)[1] < 0.02
+        close(flow(sid, alpha, 100), (0.3, 0.5), 1e-4)
+    assert flow(sid, -1.0, 50)[1] < 1e-3
 
 
 def check_noise_laws(sid: ModuleType) -> None:
@@ -398,7 +398,7 @@ def check_nan_samples_count_as_zero(sid: ModuleType) -> None:
     for broken in ("teacher", "fake"):
         method, whole = method_for(sid, Scene(), 1.2), method_for(sid, Scene(), 1.2)
         shell = method.teacher.net if broken == "teacher" else method.fake.network
-        shell.plain = Broken(float(shell.plain.mean), float(shell.plain.std))
+        shell.plain = Broken(shell.plain.mean.item(), shell.plain.std.item())
         found = value_and_gradient(method, z, noise)
         expected = value_and_gradient(whole, z[alive], noise[alive])
         close(found, [value * 34 / 36 for value in expected], 1e-13)

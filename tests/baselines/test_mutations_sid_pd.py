@@ -1,0 +1,113 @@
+"""Plausible mistakes in SiD and PD: each must make at least one property fail.
+
+A mutant is the method's source with one fragment replaced, executed as a module of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from types import ModuleType
+
+import pd_properties
+import pd_stage_properties
+import pytest
+import sid_properties
+import sid_step_properties
+
+from baselines import progressive, sid
+
+SID_MISTAKES = {
+    "alpha with the wrong sign": ("- alpha * delta)", "+ alpha * delta)"),
+    "delta reversed": ("delta = f_phi - f_psi", "delta = f_psi - f_phi"),
+    "omega not detached": ("@torch.no_grad()\ndef normaliser", "def normaliser"),
+    "omega summed over pixels": ("1 / pixel_mean((x_g", "1 / pixel_sum((x_g"),
+    "explicit x_g detached": ("((f_phi - x_g) - alpha", "((f_phi - x_g.detach()) - alpha"),
+    "teacher route detached": ("denoiser(x_g + noise", "denoiser(x_g.detach() + noise"),
+    "fake route detached": ("fake.network(x_g + noise", "fake.network(x_g.detach() + noise"),
+    "noise not shared": (
+        "self.fake.network(x_g + noise",
+        "self.fake.network(x_g + per_sample(sigma, x_g) * draws.normal(*x_g.shape)",
+    ),
+    "generator loss trains psi": ("with frozen(self.fake.network):", "if True:"),
+    "stale labels": ("fresh = self.context.next_batch()", "fresh = batch"),
+    "generator starts at sigma_max": (
+        "OneStep(students, config.sigma_init)",
+        "OneStep(students, space.sigma_max)",
+    ),
+    "schedule reaches sigma_max": (
+        "KarrasTimeLaw(self.space.grid, config.t_max)",
+        "KarrasTimeLaw(self.space.grid)",
+    ),
+    "nan samples leave the divisor": (".sum() / len(x_g)", ".mean()"),
+    "loss averaged over pixels": ("* pixel_sum(delta", "* pixel_mean(delta"),
+    "fake loss averaged over pixels": ("pixel_sum(self.fake.loss", "pixel_mean(self.fake.loss"),
+    "Adam with momentum": ('"betas": (config.beta1', '"betas": (0.9'),
+    "loss scale forgotten": ("loss * self.config.loss_scale", "loss"),
+}
+
+PD_MISTAKES = {
+    "t' and t'' swapped": ("for half in (0.0, 0.5, 1.0)", "for half in (0.0, 1.0, 0.5)"),
+    "off by half a node": ("(node + half) / steps", "(node + half - 0.5) / steps"),
+    "whole teacher steps": ("for half in (0.0, 0.5, 1.0)", "for half in (0.0, 1.0, 2.0)"),
+    "weights exchanged": ("per_sample(w1, d1) * d1", "per_sample(1 - w1, d1) * d1"),
+    "target with gradient": ("    @torch.no_grad()\n    def target", "    def target"),
+    "target by the student": (
+        "teacher = self.previous if self.stage else",
+        "teacher = self.student if self.stage else",
+    ),
+    "always the first teacher": (
+        "teacher = self.previous if self.stage else self.teacher",
+        "teacher = self.teacher",
+    ),
+    "second evaluation at a": ("state.x - d1), state.b,", "state.x - d1), state.a,"),
+    "optimiser not reset": ("        self.optimizer.state.clear()\n", ""),
+    "rate not annealed again": ("start = self.ends[self.stage - 1] if self.stage else 0.0", "start = 0.0"),
+    "one annealing for all stages": ("(self.ends[self.stage] - start)", "1.0"),
+    "teacher of the stage not replaced": ("        self.previous.plain.load_state_dict(weights)\n", ""),
+    "served student not kept": (
+        "            self.kept[steps].plain.load_state_dict(weights)\n",
+        "            pass\n",
+    ),
+    "unweighted loss": ("truncated_snr_weight(state.a).to(error.dtype) * ", ""),
+    "last node never drawn": ("draws.integers(0, steps, batch", "draws.integers(0, max(1, steps - 1), batch"),
+    "gradients not clipped": (", clip=self.config.clip", ""),
+}
+
+
+def mutant(original: ModuleType, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    source = inspect.getsource(original)
+    assert source.count(old) == 1, f"{original.__name__} has {source.count(old)} places {old!r}, expected 1"
+    module = ModuleType(f"{original.__name__}_mutant")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(source.replace(old, new), module.__name__, "exec"), vars(module))
+    return module
+
+
+def caught(module: ModuleType, checks: Iterable[Callable[[ModuleType], None]]) -> str | None:
+    """Name of the first property that the module breaks."""
+    for check in checks:
+        try:
+            check(module)
+        except AssertionError:
+            return check.__name__
+    return None
+
+
+def cheapest_first(*families: ModuleType) -> list[Callable[[ModuleType], None]]:
+    """All properties, those that integrate or iterate for long last."""
+    checks = [check for family in families for check in family.PROPERTIES]
+    return sorted(checks, key=lambda check: "flow" in check.__name__ or "schedule" in check.__name__)
+
+
+@pytest.mark.parametrize("mistake", SID_MISTAKES)
+def test_sid_mistakes_are_caught(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = mutant(sid, *SID_MISTAKES[mistake], monkeypatch)
+    assert caught(module, cheapest_first(sid_properties, sid_step_properties))
+
+
+@pytest.mark.parametrize("mistake", PD_MISTAKES)
+def test_pd_mistakes_are_caught(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = mutant(progressive, *PD_MISTAKES[mistake], monkeypatch)
+    assert caught(module, cheapest_first(pd_stage_properties, pd_properties))
