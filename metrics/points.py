@@ -20,7 +20,7 @@ def sliced_wasserstein(x: ArrayLike, y: ArrayLike, rng: np.random.Generator, pro
     quantile levels. Two calls with equally seeded generators use the same directions. (Rabin et al., 2011.)
 
     Raises:
-        ValueError: ``x [N, d]`` and ``y [M, d]`` differ in d, are empty or not finite, or ``projections`` < 1.
+        ValueError: ``x [N, d]`` and ``y [M, d]`` differ in d, are empty or not finite, or projections < 1.
     """
     x, y = matching(x, y, ("x", "y"))
     if projections < 1:
@@ -69,7 +69,7 @@ class ModeCoverage(NamedTuple):
 def mode_coverage(
     x: ArrayLike, means: ArrayLike, std: float, radius: float = 4.0, weights: ArrayLike | None = None
 ) -> ModeCoverage:
-    """Share of samples ``[N, d]`` within ``radius`` std of a mode ``means [K, d]``, and the least served mode.
+    """Share of samples ``[N, d]`` within ``radius`` std of a mode ``means [K, d]``, and the least served.
 
     A sample counts for its nearest mode, and only within the radius. A mode's fair share is its weight
     (default 1 / K), and shares are of all N samples, so that off-mode samples lower them.
