@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from baselines.diffusion.cond import Cond
-from baselines.diffusion.denoiser import Denoiser
+from baselines.diffusion.denoiser import Denoiser, Scaling
 from baselines.diffusion.noise import KarrasGrid
 from baselines.streams import SampleNoise
 
@@ -55,6 +55,9 @@ class Network(Protocol):
     def __call__(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor: ...
     def raw(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor: ...
     def features(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor: ...
+    def jvp(
+        self, direction: dict[str, Tensor], x: Tensor, sigma: Tensor | float, cond: Cond | None = None
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -149,8 +152,8 @@ class Context(Protocol):
     def network(self, role: str, init: Network, *, scaling: Any = None, trainable: bool = True) -> Network:
         """A new metered copy of ``init`` under a role of its own, optionally under another scaling."""
 
-    def module(self, role: str, module: torch.nn.Module) -> Any:
-        """Register an extra trainable module (a GAN head); it is initialised, metered and saved."""
+    def module(self, role: str, module: torch.nn.Module, example: Tensor | None = None) -> Any:
+        """Register an extra trainable module (a GAN head); ``example`` is one sample of input, for its cost."""
 
     def optimizer(self, name: str, *owners: Any, lr: float, **adam: Any) -> Optimizer:
         """Adam over the parameters of networks or modules; keywords are ``betas``, ``eps``, ``weight_decay``."""
@@ -205,6 +208,11 @@ class Distiller(ABC):
     @abstractmethod
     def generator(cls, students: Mapping[int, Any], config: Any, space: Space) -> Generator:
         """A generator from networks by step count: live, averaged, or loaded from disk."""
+
+    @classmethod
+    def student_scaling(cls, config: Any, space: Space) -> Scaling | None:
+        """Preconditioning of the students; None keeps that of the teacher's network."""
+        return None
 
     def work_by_nfe(self) -> dict[int, float]:
         """Units spent up to each finished step count; empty if all of the budget serves every one."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from baselines.diffusion.cond import Cond
 from baselines.diffusion.noise import KarrasGrid
+from baselines.diffusion.posterior import posterior
 from baselines.diffusion.samplers import Sampler, euler, solver_nfe
 from baselines.streams import SampleNoise
 
@@ -49,6 +52,53 @@ class KarrasLadder:
         return euler(
             serve(self.students, nfe), noise.initial() * self.grid.sigma_max, self.grid.nodes(nfe), cond
         )
+
+
+@dataclass(frozen=True)
+class RenoisingSteps:
+    """Predict, noise, predict again: ``x_hat = G(x, sigma_i); x = x_hat + sigma_{i+1} eps`` (DMD2, LCM).
+
+    Attributes:
+        levels: descending noise levels of an N-step sampler, N of them.
+        floor: noise already in a prediction; ``sqrt(sigma^2 - floor^2)`` is added (CM: sigma_min).
+    """
+
+    students: Mapping[int, Any]
+    levels: Callable[[int], Sequence[float]]
+    floor: float = 0.0
+
+    def sample(self, noise: SampleNoise, cond: Cond, nfe: int) -> Tensor:
+        student, levels = serve(self.students, nfe), self.levels(nfe)
+        x_hat = student(noise.initial() * levels[0], levels[0], cond)
+        for step, sigma in enumerate(levels[1:], start=1):
+            added = math.sqrt(sigma**2 - self.floor**2)
+            x_hat = student(x_hat + added * noise.at(step), sigma, cond)
+        return x_hat
+
+
+def dmd2_levels(grid: KarrasGrid, steps: int) -> list[float]:
+    """DMD2's N levels: indices 999, 999 - 1000 // N, ... of a 1000-node grid (for N = 2: 80 and 2.5)."""
+    index = torch.arange(999, 0, -(1000 // steps), dtype=torch.float64)[:steps]
+    return [grid.sigma_max, *grid(1 - index[1:] / 999).tolist()]
+
+
+@dataclass(frozen=True)
+class Ancestral:
+    """MM: predict x_hat, draw ``q(z_{i+1} | z_i, x_hat)``, and so on; the last x_hat is the sample.
+
+    Levels are uniform in Karras time: ``grid(i / k)``, i = 0 .. k - 1.
+    """
+
+    students: Mapping[int, Any]
+    grid: KarrasGrid
+
+    def sample(self, noise: SampleNoise, cond: Cond, nfe: int) -> Tensor:
+        student, sigmas = serve(self.students, nfe), self.grid.nodes(nfe)
+        z = noise.initial() * self.grid.sigma_max
+        for i in range(nfe - 1):
+            x_hat = student(z, sigmas[i], cond)
+            z = posterior(z, x_hat, sigmas[i], sigmas[i + 1], noise.at(i + 1))
+        return student(z, sigmas[nfe - 1], cond)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from baselines.diffusion.denoiser import per_sample
 from baselines.diffusion.noise import edm_weight
@@ -41,3 +42,13 @@ def dmd_gradient(x_g: Tensor, mu_real: Tensor, mu_fake: Tensor) -> Tensor:
 def injected_gradient(x_g: Tensor, gradient: Tensor) -> Tensor:
     """Scalar ``mean (x_g - sg(x_g - gradient))^2 / 2``; its derivative in x_g is ``gradient / numel``."""
     return (x_g - (x_g - gradient).detach()).square().mean() / 2
+
+
+def gan_generator_loss(logits: Tensor) -> Tensor:
+    """Non-saturating loss ``softplus(-l)`` of generated samples, ``[B] -> [B]``."""
+    return softplus(-logits)
+
+
+def gan_critic_loss(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
+    """``softplus(l_fake) + softplus(-l_real)``, ``[B] -> [B]``; least at ``l = ln p_real - ln p_fake``."""
+    return softplus(fake_logits) + softplus(-real_logits)

@@ -98,7 +98,7 @@ class RunContext:
         if role in self.networks:
             raise ValueError(f"network role {role!r} is already taken")
         initialise(module, torch_generator(self.seed, "init", len(self.networks)))
-        cost = 0.0 if example is None else forward_flops(module, example) / self.reference_flops
+        cost = 0.0 if example is None else forward_flops(module, example.cpu()) / self.reference_flops
         shell = Metered(module.to(self.device).train(), role, self.meter, cost)
         self.networks[role] = shell
         return shell

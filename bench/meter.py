@@ -8,7 +8,7 @@ with weight gradients twice as much. FLOPs are counted once per network shape, n
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,9 @@ from baselines.diffusion.denoiser import Denoiser
 
 INPUT_BACKWARD = 1.0  # cost of a backward through frozen weights, in forwards
 WEIGHT_BACKWARD = 2.0  # cost of a backward that also gives weight gradients
+WEIGHT_TANGENT = (
+    2.0  # what a derivative along a weight direction adds to a forward: two products for every one
+)
 
 
 class Meter:
@@ -82,14 +85,15 @@ class Metered:
     def __init__(self, plain: nn.Module, role: str, meter: Meter, cost: float = 1.0) -> None:
         self.plain: Any = plain
         self.role, self.meter, self.cost = role, meter, cost
+        self.encoder_share: float | None = None  # of the forward's FLOPs, counted at the first tap
 
-    def _count(self, out: Tensor) -> Tensor:
-        samples = len(out)
-        self.meter.charge(self.role, samples, self.cost)
+    def _count(self, out: Tensor, share: float = 1.0) -> Tensor:
+        samples, cost = len(out), self.cost * share
+        self.meter.charge(self.role, samples, cost)
         if out.requires_grad:
             trained = any(p.requires_grad for p in self.plain.parameters())
             factor = WEIGHT_BACKWARD if trained else INPUT_BACKWARD
-            role, meter, cost = self.role, self.meter, self.cost
+            role, meter = self.role, self.meter
             out.register_hook(lambda grad: meter.charge(role, samples, cost, backward=factor))
         return out
 
@@ -100,9 +104,19 @@ class Metered:
         """Metered raw output F."""
         return self._count(self.plain.raw(x, sigma, cond))
 
+    def jvp(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Metered derivative along a direction in weight space: one forward, charged as three."""
+        out: Tensor = self.plain.jvp(*args, **kwargs)
+        self.meter.charge(self.role, len(out), self.cost * (1 + WEIGHT_TANGENT))
+        return out
+
     def features(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor:
-        """Metered encoder features (charged as a whole forward: an upper bound)."""
-        return self._count(self.plain.features(x, sigma, cond))
+        """Metered encoder features, charged by the encoder's share of a forward."""
+        if self.encoder_share is None:
+            one = (x[:1].detach(), 1.0, None if cond is None else cond[:1])
+            whole = forward_flops(self.plain, *one)
+            self.encoder_share = forward_flops(self.plain.features, *one) / whole if whole else 1.0
+        return self._count(self.plain.features(x, sigma, cond), self.encoder_share)
 
     @property
     def scaling(self) -> Any:
@@ -110,8 +124,8 @@ class Metered:
         return self.plain.scaling
 
 
-def forward_flops(module: nn.Module, *example: Any) -> int:
-    """FLOPs of one forward on an example (counted by torch, matrix products and convolutions)."""
+def forward_flops(module: Callable[..., Any], *example: Any) -> int:
+    """FLOPs of one call on an example (counted by torch, matrix products and convolutions)."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
