@@ -347,30 +347,6 @@ def check_start_of_generator(sid: ModuleType) -> None:
     close(((high - low) / 2, (high + low) / 2), (0.25 * 2.5 / 6.5, 0.3 * 6.25 / 6.5), 1e-14)
 
 
-def flow(sid: ModuleType, alpha: float, steps: int) -> tuple[float, float]:
-    """Gradient descent of (mu, tau) with an exact fake score, from the start of training."""
-    scene = Scene(m=0.3, s=0.5, mu=0.288, tau=0.096)
-    method = method_for(sid, scene, alpha)
-    method.law = FixedLaw(
-        method.space.grid(1 - 0.8 * (torch.arange(12) + 0.5) / 12).repeat_interleave(36).tolist()
-    )
-    z, noise = (values.repeat(12, 1) for values in hermite_pair())
-    mu, tau = scene.mu, scene.tau
-    for _ in range(steps):
-        method.student.plain, method.fake.network.plain = Push(mu, tau), Gaussian(mu, tau)
-        with unit_weight(sid):
-            _, d_mu, d_tau = value_and_gradient(method, z, noise)
-        mu, tau = mu - 0.9 * d_mu, max(tau - 0.9 * d_tau, 1e-6)
-    return mu, tau
-
-
-def check_flow_reaches_the_data(sid: ModuleType) -> None:
-    """The flow converges to (m, s) for alpha in 0 .. 1.2 and collapses for alpha = -1."""
-    for alpha in (0.0, 0.5, 1.0, 1.2):
-        close(flow(sid, alpha, 100), (0.3, 0.5), 1e-4)
-    assert flow(sid, -1.0, 50)[1] < 1e-3
-
-
 def check_noise_laws(sid: ModuleType) -> None:
     """Generator loss: Karras time up to 0.8; fake score: ln sigma ~ N(-1.2, 1.2^2)."""
     made = rig(Gaussian(0.3, 0.5), data_free=True)
@@ -402,6 +378,30 @@ def check_nan_samples_count_as_zero(sid: ModuleType) -> None:
         found = value_and_gradient(method, z, noise)
         expected = value_and_gradient(whole, z[alive], noise[alive])
         close(found, [value * 34 / 36 for value in expected], 1e-13)
+
+
+def flow(sid: ModuleType, alpha: float, steps: int) -> tuple[float, float]:
+    """Gradient descent of (mu, tau) with an exact fake score, from the start of training."""
+    scene = Scene(m=0.3, s=0.5, mu=0.288, tau=0.096)
+    method = method_for(sid, scene, alpha)
+    method.law = FixedLaw(
+        method.space.grid(1 - 0.8 * (torch.arange(12) + 0.5) / 12).repeat_interleave(36).tolist()
+    )
+    z, noise = (values.repeat(12, 1) for values in hermite_pair())
+    mu, tau = scene.mu, scene.tau
+    for _ in range(steps):
+        method.student.plain, method.fake.network.plain = Push(mu, tau), Gaussian(mu, tau)
+        with unit_weight(sid):
+            _, d_mu, d_tau = value_and_gradient(method, z, noise)
+        mu, tau = mu - 0.9 * d_mu, max(tau - 0.9 * d_tau, 1e-6)
+    return mu, tau
+
+
+def check_flow_reaches_the_data(sid: ModuleType) -> None:
+    """The flow converges to (m, s) for alpha in 0 .. 1.2 and collapses for alpha = -1."""
+    for alpha in (0.0, 0.5, 1.0, 1.2):
+        close(flow(sid, alpha, 100), (0.3, 0.5), 1e-4)
+    assert flow(sid, -1.0, 50)[1] < 1e-3
 
 
 PROPERTIES = [function for name, function in list(globals().items()) if name.startswith("check_")]

@@ -18,7 +18,7 @@ import sid_step_properties
 
 from baselines import progressive, sid
 
-SID_MISTAKES = {
+SID_FORMULA = {
     "alpha with the wrong sign": ("- alpha * delta)", "+ alpha * delta)"),
     "delta reversed": ("delta = f_phi - f_psi", "delta = f_psi - f_phi"),
     "omega not detached": ("@torch.no_grad()\ndef normaliser", "def normaliser"),
@@ -26,6 +26,15 @@ SID_MISTAKES = {
     "explicit x_g detached": ("((f_phi - x_g) - alpha", "((f_phi - x_g.detach()) - alpha"),
     "teacher route detached": ("denoiser(x_g + noise", "denoiser(x_g.detach() + noise"),
     "fake route detached": ("fake.network(x_g + noise", "fake.network(x_g.detach() + noise"),
+    "schedule reaches sigma_max": (
+        "KarrasTimeLaw(self.space.grid, config.t_max)",
+        "KarrasTimeLaw(self.space.grid)",
+    ),
+    "nan samples leave the divisor": (".sum() / len(x_g)", ".mean()"),
+    "loss averaged over pixels": ("* pixel_sum(delta", "* pixel_mean(delta"),
+}
+
+SID_STEP = {
     "noise not shared": (
         "self.fake.network(x_g + noise",
         "self.fake.network(x_g + per_sample(sigma, x_g) * draws.normal(*x_g.shape)",
@@ -36,23 +45,23 @@ SID_MISTAKES = {
         "OneStep(students, config.sigma_init)",
         "OneStep(students, space.sigma_max)",
     ),
-    "schedule reaches sigma_max": (
-        "KarrasTimeLaw(self.space.grid, config.t_max)",
-        "KarrasTimeLaw(self.space.grid)",
-    ),
-    "nan samples leave the divisor": (".sum() / len(x_g)", ".mean()"),
-    "loss averaged over pixels": ("* pixel_sum(delta", "* pixel_mean(delta"),
     "fake loss averaged over pixels": ("pixel_sum(self.fake.loss", "pixel_mean(self.fake.loss"),
     "Adam with momentum": ('"betas": (config.beta1', '"betas": (0.9'),
     "loss scale forgotten": ("loss * self.config.loss_scale", "loss"),
 }
 
-PD_MISTAKES = {
+PD_FORMULA = {
     "t' and t'' swapped": ("for half in (0.0, 0.5, 1.0)", "for half in (0.0, 1.0, 0.5)"),
     "off by half a node": ("(node + half) / steps", "(node + half - 0.5) / steps"),
     "whole teacher steps": ("for half in (0.0, 0.5, 1.0)", "for half in (0.0, 1.0, 2.0)"),
     "weights exchanged": ("per_sample(w1, d1) * d1", "per_sample(1 - w1, d1) * d1"),
     "target with gradient": ("    @torch.no_grad()\n    def target", "    def target"),
+    "second evaluation at a": ("state.x - d1), state.b,", "state.x - d1), state.a,"),
+    "unweighted loss": ("truncated_snr_weight(state.a).to(error.dtype) * ", ""),
+    "last node never drawn": ("draws.integers(0, steps, batch", "draws.integers(0, max(1, steps - 1), batch"),
+}
+
+PD_STAGES = {
     "target by the student": (
         "teacher = self.previous if self.stage else",
         "teacher = self.student if self.stage else",
@@ -61,7 +70,6 @@ PD_MISTAKES = {
         "teacher = self.previous if self.stage else self.teacher",
         "teacher = self.teacher",
     ),
-    "second evaluation at a": ("state.x - d1), state.b,", "state.x - d1), state.a,"),
     "optimiser not reset": ("        self.optimizer.state.clear()\n", ""),
     "rate not annealed again": ("start = self.ends[self.stage - 1] if self.stage else 0.0", "start = 0.0"),
     "one annealing for all stages": ("(self.ends[self.stage] - start)", "1.0"),
@@ -70,8 +78,6 @@ PD_MISTAKES = {
         "            self.kept[steps].plain.load_state_dict(weights)\n",
         "            pass\n",
     ),
-    "unweighted loss": ("truncated_snr_weight(state.a).to(error.dtype) * ", ""),
-    "last node never drawn": ("draws.integers(0, steps, batch", "draws.integers(0, max(1, steps - 1), batch"),
     "gradients not clipped": (", clip=self.config.clip", ""),
 }
 
@@ -95,19 +101,25 @@ def caught(module: ModuleType, checks: Iterable[Callable[[ModuleType], None]]) -
     return None
 
 
-def cheapest_first(*families: ModuleType) -> list[Callable[[ModuleType], None]]:
-    """All properties, those that integrate or iterate for long last."""
-    checks = [check for family in families for check in family.PROPERTIES]
-    return sorted(checks, key=lambda check: "flow" in check.__name__ or "schedule" in check.__name__)
+FAMILIES = [
+    (sid, SID_FORMULA, sid_properties),
+    (sid, SID_STEP, sid_step_properties),
+    (progressive, PD_FORMULA, pd_properties),
+    (progressive, PD_STAGES, pd_stage_properties),
+]
+CASES = [
+    pytest.param(method, *edit, family.PROPERTIES, id=f"{method.__name__.split('.')[-1]}: {mistake}")
+    for method, mistakes, family in FAMILIES
+    for mistake, edit in mistakes.items()
+]
 
 
-@pytest.mark.parametrize("mistake", SID_MISTAKES)
-def test_sid_mistakes_are_caught(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = mutant(sid, *SID_MISTAKES[mistake], monkeypatch)
-    assert caught(module, cheapest_first(sid_properties, sid_step_properties))
-
-
-@pytest.mark.parametrize("mistake", PD_MISTAKES)
-def test_pd_mistakes_are_caught(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = mutant(progressive, *PD_MISTAKES[mistake], monkeypatch)
-    assert caught(module, cheapest_first(pd_stage_properties, pd_properties))
+@pytest.mark.parametrize(("method", "old", "new", "checks"), CASES)
+def test_mistakes_are_caught(
+    method: ModuleType,
+    old: str,
+    new: str,
+    checks: list[Callable[[ModuleType], None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert caught(mutant(method, old, new, monkeypatch), checks)
