@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import Denoiser
+from baselines.diffusion.tangent import weight_derivative
 
 INPUT_BACKWARD = 1.0  # cost of a backward through frozen weights, in forwards
 WEIGHT_BACKWARD = 2.0  # cost of a backward that also gives weight gradients
@@ -104,9 +105,9 @@ class Metered:
         """Metered raw output F."""
         return self._count(self.plain.raw(x, sigma, cond))
 
-    def jvp(self, *args: Any, **kwargs: Any) -> Tensor:
+    def jvp(self, direction: dict[str, Tensor], *args: Any) -> Tensor:
         """Metered derivative along a direction in weight space: one forward, charged as three."""
-        out: Tensor = self.plain.jvp(*args, **kwargs)
+        out = weight_derivative(self.plain, direction, *args)
         self.meter.charge(self.role, len(out), self.cost * (1 + WEIGHT_TANGENT))
         return out
 

@@ -6,12 +6,12 @@ One JSON file per cell; its JSON Schema is ``bench/data/record.schema.json`` (a 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bench.atomic import write_atomic
 from bench.errors import UsageError
 
 SCHEMA_VERSION = 1
@@ -126,6 +126,9 @@ class Record(Part):
     label: str = Field(description="name[option=value] as asked for")
     kind: Literal["student", "teacher", "solver", "anchor"]
     paper: str | None
+    needs: list[Literal["data", "pairs", "features"]] = Field(
+        [], description="what the method used besides the teacher"
+    )
     config: dict[str, Any]
     budget: str
     seed: int
@@ -137,17 +140,6 @@ class Record(Part):
     provenance: Provenance
     command: str = Field(description="makes this record again")
     notes: list[str] = []
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_record(record: Record, path: Path) -> None:
@@ -164,8 +156,8 @@ def read_record(path: Path) -> Record:
         UsageError: unreadable file, broken JSON, another schema version, or a key that breaks the schema.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except (OSError, ValueError) as error:  # ValueError: broken encoding or JSON
         raise UsageError(f"{path}: not a readable record ({error})") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
@@ -177,4 +169,14 @@ def read_record(path: Path) -> Record:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{path}: key {key!r}: {first['msg']} (found {first['input']!r})") from error
+        found = "nothing" if first["type"] == "missing" else repr(first["input"])[:80]
+        raise UsageError(f"{path}: key {key!r}: {first['msg']} (found {found})") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def schema_text() -> str:
+    """The JSON Schema of a record, as ``bench/data/record.schema.json`` holds it."""
+    return json.dumps(Record.model_json_schema(), indent=1, sort_keys=True) + "\n"

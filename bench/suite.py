@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bench.budget import Budget
 from bench.errors import UsageError, unknown
 
 
@@ -43,16 +44,6 @@ class Protocol(Part):
     extractor_sha256: str | None = Field(
         None, description="digest of the feature network, null if none is used"
     )
-
-
-class Budget(Part):
-    """What one training may spend; the first limit reached stops it."""
-
-    work: float = Field(gt=0, description="units: forwards of the reference network on one sample")
-    seconds: float | None = Field(
-        None, gt=0, description="wall clock; a row stopped by it is 'truncated', unranked"
-    )
-    step_seconds: float = Field(120, gt=0, description="a single iteration longer than this is killed")
 
 
 class SolverRows(Part):
@@ -167,7 +158,7 @@ def describe(path: Path | str, error: ValidationError) -> str:
 
 def known_keys(loc: list[str]) -> list[str]:
     """Field names of the part that a location of the suite schema points into."""
-    parts: dict[str, type[Part]] = {
+    parts: dict[str, type[BaseModel]] = {
         "protocol": Protocol,
         "metrics": MetricColumn,
         "budgets": Budget,

@@ -38,6 +38,10 @@ class LabelledImages:
         rows = epoch_rows(seed, iteration * size, size, len(self))
         return to_model(self.images[rows]), Cond(label=torch.from_numpy(self.labels[rows]))
 
+    def everything(self) -> tuple[Tensor, Cond]:
+        """The whole set as one batch."""
+        return to_model(self.images), Cond(label=torch.from_numpy(self.labels))
+
 
 def epoch_rows(seed: int, start: int, count: int, length: int) -> np.ndarray:
     """Rows ``start .. start + count`` of the concatenation of independently shuffled epochs of ``length`` rows."""

@@ -1,0 +1,162 @@
+"""One cell: (suite, method, options, budget, seed). Its identity is a pure function of the resolved spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench.budget import Budget
+from bench.errors import UsageError
+from bench.methods import Method, MethodRegistry, typed_options
+from bench.selector import Selector, parse_selector
+from bench.store import digest
+from bench.suite import Preset, SolverRows, Suite
+
+Kind = Literal["student", "teacher", "solver", "anchor"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A resolved cell.
+
+    Attributes:
+        label: as shown in tables; kind: what it is.
+        steps: step counts to evaluate.
+        config: typed options of a student, else None; preset: its batch and average.
+        detail: solver or anchor name.
+    """
+
+    suite: Suite
+    label: str
+    kind: Kind
+    steps: tuple[int, ...]
+    budget_name: str
+    budget: Budget
+    seed: int
+    method: Method | None = None
+    config: Any = None
+    preset: Preset | None = None
+    detail: str = ""
+
+    def spec(self) -> dict[str, Any]:
+        """Everything that decides the result, as JSON values."""
+        return {
+            "suite": self.suite.id,
+            "teacher": self.suite.teacher,
+            "protocol": self.suite.protocol.model_dump(mode="json"),
+            "label": self.label,
+            "kind": self.kind,
+            "detail": self.detail,
+            "steps": list(self.steps),
+            "budget": {"name": self.budget_name, **self.budget.model_dump(mode="json")},
+            "seed": self.seed,
+            "method": None if self.method is None else [self.method.cls.name, self.method.closure_sha256],
+            "config": None if self.config is None else self.config.model_dump(mode="json"),
+            "preset": None
+            if self.preset is None
+            else self.preset.model_dump(mode="json", exclude={"tuning", "options"}),
+        }
+
+    @property
+    def id(self) -> str:
+        """Hash of the resolved spec."""
+        return digest(self.spec())[:16]
+
+
+def reference_cells(suite: Suite, budget: str) -> list[Cell]:
+    """Anchors, teacher rows and plain solvers: what every table shows."""
+    limits = suite.budget(budget)
+
+    def cell(kind: Kind, label: str, steps: tuple[int, ...], detail: str) -> Cell:
+        return Cell(suite, label, kind, steps, budget, limits, seed=0, detail=detail)
+
+    def solver(kind: Kind, rows: SolverRows) -> Cell:
+        label = f"teacher[{rows.solver}]" if kind == "teacher" else rows.solver
+        return cell(kind, label, rows.nfe, rows.solver)
+
+    anchors = [cell("anchor", name, (0,), name) for name in suite.anchors]
+    return [
+        *anchors,
+        solver("teacher", suite.teacher_rows),
+        *(solver("solver", rows) for rows in suite.solver_rows),
+    ]
+
+
+def student_cells(
+    suite: Suite,
+    registry: MethodRegistry,
+    methods: tuple[str, ...],
+    budget: str,
+    nfe: tuple[int, ...],
+    seeds: int,
+    *,
+    strict: bool = False,
+) -> tuple[list[Cell], list[str]]:
+    """Cells of the methods asked for (all of the suite's if none is named), and notes on what was left out.
+
+    Args:
+        strict: a step count that a method does not serve is an error, not a note.
+
+    Raises:
+        UsageError: unknown names or values, or step counts that are not served (see ``strict``).
+    """
+    cells: list[Cell] = []
+    notes: list[str] = []
+    for text in methods or tuple(suite.methods):
+        selector = parse_selector(text)
+        found = _cells_of_method(suite, registry, selector, budget, nfe, seeds)
+        served = sorted({n for cell in found for n in cell.steps})
+        missing = ", ".join(str(n) for n in nfe if n not in served)
+        if missing and (strict or not found):
+            known = served_steps(suite, registry, selector)
+            raise UsageError(f"--nfe: {selector.label} does not serve {missing} steps; it serves {known}")
+        if missing:
+            notes.append(f"{selector.label}: does not serve {missing} steps, left out")
+        cells += found
+    return cells, notes
+
+
+def _cells_of_method(
+    suite: Suite, registry: MethodRegistry, selector: Selector, budget: str, nfe: tuple[int, ...], seeds: int
+) -> list[Cell]:
+    method = registry.find(selector.name)
+    preset, cells = preset_for(suite, method), []
+    for config, options in trainings(method, preset, selector, nfe):
+        steps = tuple(n for n in nfe if n in method.cls.served_nfe(config))
+        label = Selector(method.cls.name, options).label
+        if steps:
+            cells += [
+                Cell(
+                    suite, label, "student", steps, budget, suite.budget(budget), seed, method, config, preset
+                )
+                for seed in range(seeds)
+            ]
+    return cells
+
+
+def preset_for(suite: Suite, method: Method) -> Preset:
+    """The suite's preset of a method; a method unknown to the suite runs with its own defaults."""
+    default = Preset(batch=128, tuning="no preset in the suite: the method's own defaults")
+    return suite.methods.get(method.cls.name, default)
+
+
+def served_steps(suite: Suite, registry: MethodRegistry, selector: Selector) -> str:
+    """Step counts that a selection can serve, for messages."""
+    method = registry.find(selector.name)
+    preset = preset_for(suite, method)
+    configs = trainings(method, preset, selector, suite.nfe)
+    return ", ".join(map(str, sorted({n for config, _ in configs for n in method.cls.served_nfe(config)})))
+
+
+def trainings(
+    method: Method, preset: Preset, selector: Selector, nfe: tuple[int, ...]
+) -> list[tuple[Any, tuple[tuple[str, str], ...]]]:
+    """Typed configs to train with the options that name them.
+
+    A method whose Config has a field ``steps`` trains once per step count, each for a full budget.
+    """
+    fields, chosen = method.cls.Config.model_fields, dict(selector.options)
+    if "steps" not in fields or "steps" in chosen:
+        return [(typed_options(method, preset.options, selector), selector.options)]
+    expanded = [Selector(selector.name, tuple(sorted((*selector.options, ("steps", str(n)))))) for n in nfe]
+    return [(typed_options(method, preset.options, one), one.options) for one in expanded]

@@ -1,0 +1,172 @@
+"""What an embedded suite measures: from samples to numbers, by the suite's protocol.
+
+An evaluator owns the reference. It scores arrays (points in data space, or uint8 images with labels), so that
+anything can be scored: students, solvers, real data, collapsed generators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines.datasets.digits import load_digits
+from baselines.datasets.images import to_uint8
+from baselines.datasets.mixtures import MIXTURES, Mixture
+from baselines.diffusion.cond import Cond
+from baselines.streams import numpy_generator
+from bench.errors import AssetError, unknown
+from bench.suite import Suite
+from metrics.class_frechet import class_frechet_distance
+from metrics.features.digits import load_digits_features
+from metrics.frechet import Moments, frechet_distance
+from metrics.nearest import memorisation
+from metrics.points import energy_distance, mode_coverage, sliced_wasserstein
+from metrics.recall import precision_recall
+
+SCALE = 1000.0  # distances of the mixture suites are shown times 1000
+
+
+class Evaluator(Protocol):
+    """Scores samples of one suite.
+
+    Attributes:
+        extractor_sha256, reference_sha256: digests, None where nothing of the kind is used.
+    """
+
+    extractor_sha256: str | None
+    reference_sha256: str | None
+
+    def labels(self, indices: range) -> Cond:
+        """Conditions of samples by index (the protocol's label law)."""
+
+    def pixels(self, x: Tensor) -> np.ndarray:
+        """What is stored and scored, from model space."""
+
+    def score(self, samples: np.ndarray, seed: int) -> dict[str, float]:
+        """All metrics of samples ``0 .. N`` of a block; ``seed`` names the block."""
+
+    def anchor(self, name: str, count: int, seed: int) -> np.ndarray:
+        """Samples of a reference generator that is no model: "real" is the floor."""
+
+
+@dataclass(frozen=True)
+class PointsEvaluator:
+    """Two-dimensional mixtures: exact draws are the reference, fresh for each block."""
+
+    mixture: Mixture
+    extractor_sha256: str | None = None
+    reference_sha256: str | None = None
+
+    def labels(self, indices: range) -> Cond:
+        return Cond()
+
+    def pixels(self, x: Tensor) -> np.ndarray:
+        return x.double().cpu().numpy()
+
+    def score(self, samples: np.ndarray, seed: int) -> dict[str, float]:
+        rng = numpy_generator(seed, "metric-subset")
+        exact = self.mixture.draw(len(samples), rng)
+        within, smallest = mode_coverage(samples, self.mixture.means, self.mixture.std)
+        return {
+            "swd": SCALE * sliced_wasserstein(samples, exact, rng),
+            "energy": SCALE * energy_distance(samples, exact),
+            "fd": SCALE * frechet_distance(Moments.of(samples), Moments.of(exact)),
+            "within": within,
+            "smallest_mode": smallest,
+        }
+
+    def anchor(self, name: str, count: int, seed: int) -> np.ndarray:
+        rng = numpy_generator(seed, "sample-noise", 1)
+        means = self.mixture.means
+        match name:
+            case "real":
+                return self.mixture.draw(count, rng)
+            case "mode-means":
+                return means[np.arange(count) % len(means)]
+            case "collapsed":
+                return np.asarray(means[0] + self.mixture.std * rng.standard_normal((count, means.shape[1])))
+        raise unknown("anchor", name, ["real", "mode-means", "collapsed"])
+
+
+@dataclass(frozen=True)
+class DigitsEvaluator:
+    """Handwritten digits: features of the shipped network, reference = the whole train split."""
+
+    expected_extractor: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.expected_extractor and self.expected_extractor != self.extractor_sha256:
+            raise AssetError(
+                f"digits feature network: sha256 found {self.extractor_sha256}, expected {self.expected_extractor} "
+                "(from the suite's protocol); restore the shipped file"
+            )
+
+    @cached_property
+    def extractor(self):  # type: ignore[no-untyped-def]
+        try:
+            return load_digits_features()
+        except (ValueError, OSError) as error:
+            raise AssetError(str(error)) from error
+
+    @property
+    def extractor_sha256(self) -> str:
+        return str(self.extractor.digest)
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        return np.asarray(self.extractor.features(load_digits()[0].images))
+
+    @cached_property
+    def reference_sha256(self) -> str:
+        import hashlib
+
+        train = load_digits()[0]
+        return hashlib.sha256(train.images.tobytes() + train.labels.tobytes()).hexdigest()
+
+    def labels(self, indices: range) -> Cond:
+        return Cond(label=torch.tensor([i % 10 for i in indices]))
+
+    def pixels(self, x: Tensor) -> np.ndarray:
+        return to_uint8(x)
+
+    def score(self, samples: np.ndarray, seed: int) -> dict[str, float]:
+        train, held_out = load_digits()
+        features = self.extractor.features(samples)
+        labels = np.arange(len(samples)) % 10
+        nearest = memorisation(fake=samples, train=train.images, held_out=held_out.images)
+        predicted = self.extractor.class_logits(samples).argmax(1)
+        return {
+            "fd": frechet_distance(Moments.of(features), Moments.of(self.reference)),
+            "class_fd": class_frechet_distance(self.reference, train.labels, features, labels, 10),
+            "recall": precision_recall(real=self.reference, fake=features).recall,
+            "accuracy": float((predicted == labels).mean()),
+            "nearest": nearest.fake_to_train / nearest.held_out_to_train,
+            "copies": nearest.copies,
+        }
+
+    def anchor(self, name: str, count: int, seed: int) -> np.ndarray:
+        train, _ = load_digits()
+        labels = np.arange(count) % 10
+        rng = numpy_generator(seed, "sample-noise", 1)
+        by_class = [np.flatnonzero(train.labels == c) for c in range(10)]
+        match name:
+            case "real":  # class-balanced draws with replacement from the reference
+                return train.images[[rng.choice(by_class[c]) for c in labels]]
+            case "class-means":
+                means = np.stack([train.images[rows].mean(0) for rows in by_class])
+                return np.rint(means[labels]).astype(np.uint8)
+            case "collapsed":
+                return train.images[[by_class[c][0] for c in labels]]
+        raise unknown("anchor", name, ["real", "class-means", "collapsed"])
+
+
+def evaluator_for(suite: Suite) -> Evaluator:
+    """The evaluator of a suite's protocol."""
+    if suite.protocol.evaluator == "points":
+        return PointsEvaluator(MIXTURES[suite.teacher]())
+    return DigitsEvaluator(suite.protocol.extractor_sha256)

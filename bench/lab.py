@@ -1,0 +1,100 @@
+"""The bench a suite's cells are run on: teacher, data, evaluator and their digests, loaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from baselines.diffusion.cond import Cond
+from baselines.diffusion.denoiser import Denoiser
+from baselines.diffusion.ema import EMALaw
+from baselines.diffusion.samplers import SOLVERS
+from baselines.distiller import Generator, Space, Teacher
+from baselines.generators import ODESolver
+from baselines.teachers.registry import TeacherEntry, WeightsError, load_teacher
+from bench.cell import Cell
+from bench.context import RunContext
+from bench.errors import AssetError, unknown
+from bench.evaluation import Evaluator, evaluator_for
+from bench.meter import Meter, Metered, denoiser_flops
+from bench.suite import Suite
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Everything the cells of a suite share.
+
+    Attributes:
+        net: the teacher's network (reference of the work unit); exact: its closed form, if any.
+        teacher_sha256: of the network's weights.
+        device: where training and sampling run.
+    """
+
+    suite: Suite
+    entry: TeacherEntry
+    net: Denoiser
+    exact: Denoiser | None
+    teacher_sha256: str
+    evaluator: Evaluator
+    reference_flops: int
+    device: torch.device
+
+    @staticmethod
+    def open(suite: Suite, device: str = "cpu") -> Lab:
+        """Load what a suite needs.
+
+        Raises:
+            AssetError: missing or damaged weights (both digests are shown).
+        """
+        try:
+            entry, net, digest = load_teacher(suite.teacher)
+        except WeightsError as error:
+            raise AssetError(str(error)) from error
+        except KeyError as error:
+            raise unknown("teacher", suite.teacher, [], f"suite {suite.name}") from error
+        place = torch.device(device)
+        exact = None if entry.exact is None else entry.exact().eval().requires_grad_(False).to(place)
+        label = torch.zeros(1, dtype=torch.long) if entry.space.n_classes else None
+        flops = denoiser_flops(net, entry.space.shape, Cond(label=label))
+        return Lab(suite, entry, net.to(place), exact, digest, evaluator_for(suite), flops, place)
+
+    @property
+    def space(self) -> Space:
+        """Coordinates of the samples."""
+        return self.entry.space
+
+    def teacher(self, meter: Meter) -> Teacher:
+        """The teacher in counting shells; the closed form stands for the network and costs one unit."""
+        exact = None if self.exact is None else Metered(self.exact, "teacher", meter)
+        return Teacher(self.space, Metered(self.net, "teacher", meter), exact)
+
+    def context(self, cell: Cell, meter: Meter) -> RunContext:
+        """The context of a student cell's training."""
+        assert cell.method is not None and cell.preset is not None
+        return RunContext(
+            self.space,
+            partial(self.entry.draw, cell.seed),
+            meter,
+            budget=cell.budget.work,
+            batch_size=cell.preset.batch,
+            seed=cell.seed,
+            data_free=not cell.method.cls.needs.data,
+            reference_flops=self.reference_flops,
+            device=self.device,
+        )
+
+    def generator(self, cell: Cell, meter: Meter, students: Mapping[int, Any] | None = None) -> Generator:
+        """Generator of a cell: a plain solver on the teacher, or trained students."""
+        if cell.method is not None and students is not None:
+            return cell.method.cls.generator(students, cell.config, self.space)
+        denoiser = self.teacher(meter).denoiser
+        return ODESolver(denoiser, self.space.grid, cell.detail, SOLVERS[cell.detail])
+
+    def law(self, cell: Cell) -> EMALaw:
+        """Law of the evaluation average of a cell."""
+        assert cell.preset is not None
+        return EMALaw(cell.preset.ema_half_life, cell.preset.ema_ramp)

@@ -1,0 +1,132 @@
+"""From a request to finished cells: resolve, open the lab, run, print the leaderboard."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench.cell import Cell, reference_cells, student_cells
+from bench.errors import UsageError
+from bench.lab import Lab
+from bench.methods import MethodRegistry
+from bench.progress import reporter
+from bench.record import Record
+from bench.runner import Runner, run_cells
+from bench.stages import Bench
+from bench.store import Store
+from bench.suite import Suite, load_suite
+
+SMOKE_WORK, SMOKE_SAMPLES = 20_000, 200
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line (see ``bench.cli.run`` for the fields)."""
+
+    suite: str
+    methods: tuple[str, ...] = ()
+    budget: str = "standard"
+    nfe: tuple[int, ...] | None = None
+    seeds: int | None = None
+    device: str = "auto"
+    out: Path = Path("runs")
+    plugins: tuple[Path, ...] = ()
+    threads: int | None = None
+    references: bool = True
+    smoke: bool = False
+    fail_fast: bool = False
+    command: str = "bench run"
+
+
+def smoke_version(suite: Suite) -> Suite:
+    """The same suite with tiny budgets and samples, under a protocol id of its own: never a result."""
+    protocol = suite.protocol
+    tiny = protocol.model_copy(
+        update={
+            "id": f"{protocol.id}-smoke",
+            "samples": SMOKE_SAMPLES,
+            "curve_samples": SMOKE_SAMPLES,
+            "repeats": 2,
+        }
+    )
+    budgets = {name: b.model_copy(update={"work": SMOKE_WORK}) for name, b in suite.budgets.items()}
+    return suite.model_copy(update={"protocol": tiny, "budgets": budgets})
+
+
+def resolve(request: Request) -> tuple[Suite, list[Cell], list[str]]:
+    """Suite, cells in the order they run, and notes.
+
+    Raises:
+        UsageError: see ``student_cells``.
+    """
+    suite = load_suite(request.suite)
+    if request.smoke:
+        suite = smoke_version(suite)
+    registry = MethodRegistry(request.plugins)
+    strict = request.nfe is not None and len(request.methods) == 1
+    students, notes = student_cells(
+        suite,
+        registry,
+        request.methods,
+        request.budget,
+        request.nfe or suite.nfe,
+        request.seeds or suite.seeds,
+        strict=strict,
+    )
+    references = reference_cells(suite, request.budget) if request.references else []
+    return suite, [*references, *students], notes
+
+
+def choose_device(name: str) -> str:
+    """``auto`` is the first GPU if there is one.
+
+    Raises:
+        UsageError: a device that this machine does not have.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"--device {name}: not usable here ({str(error).splitlines()[0]}); try --device cpu"
+        ) from error
+    return name
+
+
+def execute(request: Request) -> int:
+    """Run a request; returns the exit status (1 if a cell failed)."""
+    suite, cells, notes = resolve(request)
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    store = Store(request.out)
+    lab = Lab.open(suite, choose_device(request.device))
+    watcher = reporter()
+    try:
+        records = run_cells(
+            Runner(Bench(lab, store, watcher, request.command)), cells, fail_fast=request.fail_fast
+        )
+    except KeyboardInterrupt:
+        watcher.close()
+        print(
+            f"interrupted; the state is saved in {request.out}. The same command resumes: {request.command}"
+        )
+        raise
+    watcher.close()
+    show(suite, records, notes)
+    return int(any(record.status not in ("ok", "truncated") for record in records))
+
+
+def show(suite: Suite, records: list[Record], notes: list[str]) -> None:
+    """Print the leaderboard of what ran, then notes."""
+    from bench.report.table import tables
+    from bench.report.terminal import terminal
+
+    print(terminal(tables(records, suite), colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+    for note in notes:
+        print(f"note: {note}")

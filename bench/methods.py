@@ -1,0 +1,127 @@
+"""From a selector to a method class and its typed options: built-ins, entry points, ``--plugin file.py``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from baselines.distiller import Distiller
+from bench.catalog import METHODS, canonical_name
+from bench.closure import closure_digest
+from bench.errors import UsageError, unknown
+from bench.selector import Selector
+
+GROUP = "distillbench.methods"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method ready to run.
+
+    Attributes:
+        cls: the distiller; closure_sha256: digest of its source and of all it imports in the project.
+        version: of the package that brings it.
+    """
+
+    cls: type[Distiller]
+    closure_sha256: str
+    version: str
+
+
+def load_plugin(path: Path) -> dict[str, type[Distiller]]:
+    """Distillers defined in a plugin file, by name.
+
+    Raises:
+        UsageError: no such file, the file raises on import, or it defines no method.
+    """
+    if not path.is_file():
+        raise UsageError(f"--plugin {path}: no such file")
+    name = f"bench_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"--plugin {path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"--plugin {path}: raised {type(error).__name__} on import: {error}") from error
+    found = {
+        value.name: value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Distiller) and value.__module__ == name
+    }
+    if not found:
+        raise UsageError(f"--plugin {path}: defines no subclass of baselines.distiller.Distiller")
+    return found
+
+
+class MethodRegistry:
+    """All methods that can be named: built-ins, installed entry points, and plugin files."""
+
+    def __init__(self, plugins: tuple[Path, ...] = ()) -> None:
+        self.plugins = {name: (cls, path) for path in plugins for name, cls in load_plugin(path).items()}
+        self.installed = {point.name: point for point in entry_points(group=GROUP)}
+        clash = set(METHODS) & (set(self.plugins) | set(self.installed))
+        if clash:
+            raise UsageError(f"plugin method {sorted(clash)[0]!r} has the name of a built-in one; rename it")
+
+    def names(self) -> list[str]:
+        """Every known name."""
+        return sorted({*METHODS, *self.plugins, *self.installed})
+
+    def find(self, name: str) -> Method:
+        """A method by name or alias; raises UsageError naming the nearest one."""
+        name = canonical_name(name)
+        if name in self.plugins:
+            cls, path = self.plugins[name]
+            return Method(cls, closure_digest(path), "plugin")
+        if name in METHODS:
+            module, _, attribute = METHODS[name].target.partition(":")
+            cls = getattr(importlib.import_module(module), attribute)
+            return Method(cls, closure_digest(module), _package_version())
+        if name in self.installed:
+            point = self.installed[name]
+            cls = point.load()
+            source = sys.modules[cls.__module__].__file__
+            version = point.dist.version if point.dist else "unknown"
+            return Method(cls, closure_digest(Path(source or "")), version)
+        raise unknown("method", name, self.names())
+
+
+def _package_version() -> str:
+    import bench
+
+    return bench.__version__
+
+
+def typed_options(method: Method, preset: dict[str, Any], selector: Selector) -> Any:
+    """The method's Config from the suite's preset, overridden by the selector.
+
+    Raises:
+        UsageError: an unknown option (nearest named) or a value of the wrong type or range.
+    """
+    fields = method.cls.Config.model_fields
+    values = dict(preset)
+    for key, text in selector.options:
+        if key not in fields:
+            raise unknown(f"option of {selector.name}", key, fields)
+        many = "tuple" in str(fields[key].annotation)
+        values[key] = tuple(text.split("+")) if many else text
+    try:
+        return method.cls.Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        if first["type"] == "extra_forbidden":
+            raise unknown(f"option of {selector.name}", key, fields, "suite preset") from error
+        raise UsageError(
+            f"method {selector.name}: option {key!r}: found {first['input']!r}, expected: {first['msg']}"
+        ) from error

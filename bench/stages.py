@@ -1,0 +1,259 @@
+"""The stages of one cell: distil -> sample -> score -> rows, curve and record; each content-addressed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from baselines.distiller import Distiller, Generator
+from bench.atomic import write_atomic
+from bench.cell import Cell
+from bench.closure import closure_digest
+from bench.lab import Lab
+from bench.latency import measure_latency
+from bench.meter import Meter
+from bench.progress import Reporter
+from bench.provenance import provenance
+from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, Record, Row, Status
+from bench.sampling import device_class, draw_samples
+from bench.store import Events, Store, file_digest, read_json
+from bench.training import Snapshot, Training
+from metrics.statistics import summarise
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all cells of a run share: the lab, the store, who watches, and the command to print in records."""
+
+    lab: Lab
+    store: Store
+    reporter: Reporter
+    command: str
+
+
+class CellStages:
+    """The stages of one cell, in order; ``current`` names the one at work."""
+
+    def __init__(self, bench: Bench, cell: Cell, folder: Path, events: Events) -> None:
+        self.lab, self.store, self.reporter, self.command = (
+            bench.lab,
+            bench.store,
+            bench.reporter,
+            bench.command,
+        )
+        self.cell, self.folder, self.events = cell, folder, events
+        self.current = "teacher"
+        self.paths: dict[str, str] = {}
+
+    def enter(self, stage: str) -> None:
+        """Note that a stage begins."""
+        self.current = stage
+        self.events.write("stage", stage=stage)
+        write_atomic(self.folder / "status.json", json.dumps({"status": "running", "stage": stage}) + "\n")
+        self.reporter.stage(self.cell.label, stage)
+
+    def note(self, kind: str, path: Path) -> Path:
+        """Remember where a stage's files lie."""
+        self.paths[kind] = str(path.relative_to(self.store.root))
+        write_atomic(self.folder / "stages.json", json.dumps(self.paths, indent=1) + "\n")
+        return path
+
+    # ------------------------------------------------------------------ distil
+
+    def distil(self) -> Path:
+        """Train the student; the folder holds snapshots and ``training.json``."""
+        cell, method = self.cell, self.cell.method
+        assert method is not None and cell.preset is not None
+        self.enter("distil")
+        inputs = {
+            "method": [method.cls.name, method.closure_sha256],
+            "config": cell.config.model_dump(mode="json"),
+            "preset": cell.preset.model_dump(mode="json", exclude={"tuning", "options"}),
+            "budget": cell.budget.model_dump(mode="json"),
+            "seed": cell.seed,
+            "teacher": [cell.suite.teacher, self.lab.teacher_sha256],
+            "code": closure_digest("bench.training", "baselines.teachers.registry"),
+            "device": device_class(self.lab.device),
+        }
+        return self.note("distil", self.store.stage("distil", inputs, self._train))
+
+    def _train(self, folder: Path) -> None:
+        meter = Meter()
+        context = self.lab.context(self.cell, meter)
+        assert self.cell.method is not None
+        method: Distiller = self.cell.method.cls(self.lab.teacher(meter), self.cell.config, context)
+        report = self.reporter.training(self.cell.label)
+        Training(method, context, self.lab.law(self.cell), folder, self.cell.budget, report).run()
+
+    def snapshot(self, path: Path) -> Snapshot:
+        """Weights of a snapshot in the students' architecture."""
+        assert self.cell.method is not None
+        scaling = self.cell.method.cls.student_scaling(self.cell.config, self.lab.space)
+        return Snapshot(path, self.lab.entry.build, scaling)
+
+    # ------------------------------------------------------------------ sample and score
+
+    def generator(self, snapshot: Snapshot | None, meter: Meter) -> Generator:
+        """The cell's generator in counting shells."""
+        students = None if snapshot is None else snapshot.metered(meter)
+        return self.lab.generator(self.cell, meter, students)
+
+    def sample(self, snapshot: Snapshot | None, steps: int, seed: int, count: int) -> Path:
+        """Samples ``0 .. count`` of a block, with the evaluations counted; content-addressed."""
+        protocol = self.cell.suite.protocol
+        source = self.lab.teacher_sha256 if snapshot is None else file_digest(snapshot.path)
+        inputs = {
+            "source": source,
+            "what": [
+                self.cell.kind,
+                self.cell.detail if self.cell.method is None else self.cell.method.cls.name,
+            ],
+            "config": None if self.cell.config is None else self.cell.config.model_dump(mode="json"),
+            "steps": steps,
+            "seed": seed,
+            "count": count,
+            "labels": protocol.labels,
+            "code": [
+                closure_digest("bench.sampling", "baselines.teachers.registry", "baselines.generators"),
+                self.cell.method.closure_sha256 if self.cell.method else None,
+            ],
+            "device": device_class(self.lab.device),
+        }
+
+        def make(folder: Path) -> None:
+            meter = Meter()
+            if self.cell.kind == "anchor":
+                samples = self.lab.evaluator.anchor(self.cell.detail, count, seed)
+            else:
+                with meter.during("sample"):
+                    generator = self.generator(snapshot, meter)
+                    x = draw_samples(
+                        generator,
+                        self.lab.space,
+                        self.lab.evaluator.labels,
+                        seed=seed,
+                        count=count,
+                        steps=steps,
+                        batch=protocol.batch,
+                        device=self.lab.device,
+                    )
+                samples = self.lab.evaluator.pixels(x)
+            save_file({"samples": np.ascontiguousarray(samples)}, folder / "samples.safetensors")
+            nfe = {role: calls / count for role, calls in meter.by_role("forwards", "sample").items()}
+            write_atomic(folder / "nfe.json", json.dumps(nfe) + "\n")
+
+        return self.store.stage("samples", inputs, make)
+
+    def score(self, samples: Path, seed: int) -> dict[str, float]:
+        """All metrics of a block of samples; content-addressed."""
+        evaluator = self.lab.evaluator
+        inputs = {
+            "samples": file_digest(samples / "samples.safetensors"),
+            "seed": seed,
+            "suite": self.cell.suite.teacher,
+            "extractor": evaluator.extractor_sha256,
+            "reference": evaluator.reference_sha256,
+            "code": closure_digest("bench.evaluation"),
+        }
+
+        def make(folder: Path) -> None:
+            scores = evaluator.score(load_file(samples / "samples.safetensors")["samples"], seed)
+            write_atomic(folder / "scores.json", json.dumps(scores) + "\n")
+
+        return dict(read_json(self.store.stage("scores", inputs, make) / "scores.json"))
+
+    def row(self, snapshot: Snapshot | None, steps: int, work: float) -> Row:
+        """One leaderboard row: all repeats of a step count, and its latency."""
+        protocol = self.cell.suite.protocol
+        self.enter("sample")
+        blocks = [protocol.seed + r for r in range(protocol.repeats)]
+        samples = [self.sample(snapshot, steps, seed, protocol.samples) for seed in blocks]
+        self.note(f"samples-{steps}", samples[0])
+        self.enter("metrics")
+        scores = [self.score(path, seed) for path, seed in zip(samples, blocks, strict=True)]
+        nfe = read_json(samples[0] / "nfe.json")
+        metrics = {key: metric_value([s[key] for s in scores]) for key in scores[0]}
+        return Row(
+            nfe=round(sum(nfe.values())),
+            nfe_by_role=nfe,
+            steps=steps,
+            work=work,
+            metrics=metrics,
+            latency=self.latency(snapshot, steps),
+            student_sha256=None if snapshot is None else file_digest(snapshot.path),
+            samples_sha256=file_digest(samples[0] / "samples.safetensors"),
+        )
+
+    def latency(self, snapshot: Snapshot | None, steps: int) -> Latency | None:
+        """Measured time per sample at batch 1; None for reference generators that are no model."""
+        if self.cell.kind == "anchor":
+            return None
+        self.enter("latency")
+        generator = self.generator(snapshot, Meter())
+        teacher = self.lab.teacher(Meter()).denoiser
+        return measure_latency(generator, teacher, self.lab, steps)
+
+    def curve(self, snapshots: list[Path]) -> list[CurvePoint]:
+        """Metrics at every snapshot by the curve protocol."""
+        protocol, points = self.cell.suite.protocol, []
+        for path in snapshots:
+            snapshot = self.snapshot(path)
+            for steps in sorted(set(self.cell.steps) & set(snapshot.students)):
+                samples = self.sample(snapshot, steps, protocol.curve_seed, protocol.curve_samples)
+                metrics = self.score(samples, protocol.curve_seed)
+                points.append(
+                    CurvePoint(work=snapshot.work, images=snapshot.images, steps=steps, metrics=metrics)
+                )
+        return points
+
+    # ------------------------------------------------------------------ record
+
+    def record(self) -> Record:
+        """Run all stages and put the record together."""
+        if self.cell.kind != "student":
+            rows = [self.row(None, steps, 0.0) for steps in self.cell.steps]
+            return self.bare_record("ok").model_copy(update={"rows": rows})
+        folder = self.distil()
+        training = read_json(folder / "training.json")
+        snapshots = sorted(folder.glob("snapshot-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))
+        last = self.snapshot(snapshots[-1])
+        spent: Mapping[str, float] = training["work_by_nfe"]
+        steps = [n for n in self.cell.steps if n in last.students]
+        rows = [self.row(last, n, spent.get(str(n), training["cost"]["work"])) for n in steps]
+        self.enter("curve")
+        update = {"rows": rows, "curve": self.curve(snapshots), "cost": Cost(**training["cost"])}
+        return self.bare_record(training["status"]).model_copy(update=update)
+
+    def bare_record(self, status: Status, failure: Failure | None = None) -> Record:
+        """A record without results."""
+        cell, method = self.cell, self.cell.method
+        return Record(
+            cell=cell.id,
+            suite=cell.suite.name,
+            suite_version=cell.suite.version,
+            protocol=cell.suite.protocol.id,
+            method=method.cls.name if method else cell.label,
+            method_version=method.version if method else "1",
+            label=cell.label,
+            kind=cell.kind,
+            paper=method.cls.paper if method else None,
+            config=cell.config.model_dump(mode="json") if cell.config is not None else {},
+            budget=cell.budget_name,
+            seed=cell.seed,
+            status=status,
+            rows=[],
+            failure=failure,
+            provenance=provenance(self.lab, cell),
+            command=self.command,
+        )
+
+
+def metric_value(values: list[float]) -> MetricValue:
+    """A metric over repeats."""
+    summary = summarise(values)
+    return MetricValue(mean=summary.mean, std=summary.std, ci95=summary.ci95, values=values)
