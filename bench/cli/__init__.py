@@ -1,7 +1,7 @@
 """The command ``bench``: one verb per file, imported when it is called, so that help needs no numerics.
 
-Exit status: 0 fine; 1 a cell, check or verification failed; 2 wrong usage, suite or plugin; 3 an asset is missing;
-130 interrupted.
+Exit status: 0 fine; 1 a cell, check or verification failed; 2 wrong usage, suite or plugin; 3 an asset is
+missing; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def show_version(wanted: bool) -> None:
 def top(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=show_version, is_eager=True, help="show the version and exit"),
+        typer.Option("--version", callback=show_version, is_eager=True, help="show the version"),
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show tracebacks; may follow any verb")] = False,
 ) -> None:

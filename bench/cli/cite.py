@@ -20,7 +20,7 @@ FRAME = "karras2022edm"  # the denoiser convention, the noise grid and the plain
 
 @dataclass(frozen=True)
 class Cited:
-    """What one argument asks to cite: suites ``name@version``, BibTeX keys, and comment lines naming the row."""
+    """What one argument asks to cite: suites ``name@version``, BibTeX keys, comment lines naming the row."""
 
     suites: tuple[str, ...] = ()
     papers: tuple[str, ...] = ()
@@ -55,12 +55,10 @@ def cited(row: str) -> Cited:
     """
     if row.endswith(".json") or Path(row).is_file():
         record = read_record(Path(row))
-        line = f"% {record.label}, seed {record.seed}: cell {record.cell} of {record.suite}@{record.suite_version}"
-        return Cited(
-            (f"{record.suite}@{record.suite_version}",),
-            (record.paper,) if record.paper else (),
-            (printable(f"{line}, budget {record.budget}, protocol {record.protocol}"),),
-        )
+        suite = f"{record.suite}@{record.suite_version}"
+        line = f"% {record.label}, seed {record.seed}: cell {record.cell} of {suite}, budget {record.budget}"
+        papers = (record.paper,) if record.paper else ()
+        return Cited((suite,), papers, (printable(f"{line}, protocol {record.protocol}"),))
     if row in suite_names():
         return Cited((load_suite(row).id,))
     if row in bibliography():

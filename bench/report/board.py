@@ -1,0 +1,47 @@
+"""The committed board of a suite: README.md, table.csv and curve.png, made from its records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.atomic import write_atomic
+from bench.errors import BenchError
+from bench.record import Record
+from bench.report.csv_ import csv_
+from bench.report.markdown import escape, markdown
+from bench.report.table import tables
+from bench.suite import Suite
+
+
+def board_texts(records: Sequence[Record], suite: Suite) -> dict[str, str]:
+    """README.md and table.csv of a board; the same records give the same text."""
+    made = tables(records, suite)
+    picture = ""
+    if any(record.curve for record in records):
+        picture = f"![{suite.primary} against training work](curve.png)\n\n"
+    intro = (
+        f"# {escape(suite.title)}\n\n{escape(suite.about)}\n\n{picture}"
+        f"Made by `bench leaderboard {suite.name} --write` from `../records/{suite.name}/`; "
+        "the numbers in full are in [table.csv](table.csv).\n\n"
+    )
+    return {"README.md": intro + markdown(made), "table.csv": csv_(made)}
+
+
+def write_board(records: Sequence[Record], suite: Suite, folder: Path) -> list[Path]:
+    """Write the board; returns what was written (``curve.png`` only if a record has a curve).
+
+    Raises:
+        BenchError: no records.
+    """
+    if not records:
+        raise BenchError(f"{folder}: no records to make a board of")
+    written = []
+    for name, text in board_texts(records, suite).items():
+        write_atomic(folder / name, text)
+        written.append(folder / name)
+    if any(record.curve for record in records):
+        from bench.report.pictures import curve_png
+
+        written.append(curve_png(records, suite, folder / "curve.png"))
+    return written

@@ -1,0 +1,137 @@
+"""What the columns of a table show, as text, and the notes under it: shared by terminal and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.report.statistics import Estimate
+from bench.report.table import Line, Table
+from bench.report.text import compact, printable
+from bench.suite import MetricColumn
+
+ARROWS = {"lower": " ↓", "higher": " ↑", "none": ""}
+VERDICTS = {"better": "▲", "level": "≈", "worse": "▼"}
+DAGGER = "†"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+        spare: what a narrow terminal hides first (the highest number); 0 is never hidden.
+    """
+
+    title: str
+    cell: Callable[[Line], str]
+    right: bool = True
+    spare: int = 0
+
+
+def columns(table: Table, lines: Sequence[Line]) -> list[Column]:
+    """The columns that have something to show for these lines."""
+    primary = next((column for column in table.columns if column.key == table.primary), None)
+    digits = primary.digits if primary else 3
+    others = [column for column in table.columns if column.key != table.primary]
+    found = [
+        Column("#", _rank),
+        Column("method", lambda line: printable(line.label), right=False),
+        Column("NFE", lambda line: _count(line.nfe)),
+        Column("steps", lambda line: _count(line.steps) if line.steps != line.nfe else "", spare=19),
+        *([_metric(primary, 0)] if primary else []),
+        Column("excess", lambda line: "" if line.excess is None else f"{line.excess:.{digits}f}"),
+        Column("vs solver", _against, right=False, spare=1),
+        *(_metric(column, 3 + k) for k, column in enumerate(others)),
+        Column("work", lambda line: "" if line.work is None else compact(line.work), spare=2),
+        Column("latency", lambda line: "" if line.latency is None else f"{line.latency:.2f}x", spare=20),
+        Column("seeds", _seeds),
+        Column("uses", lambda line: "+".join(line.needs), right=False, spare=22),
+        Column("teacher", lambda line: line.teacher if line.kind == "student" else "", right=False, spare=23),
+        Column("status", lambda line: "" if line.status == "ok" else line.status, right=False),
+    ]
+    return [column for column in found if any(column.cell(line) for line in lines)]
+
+
+def _metric(column: MetricColumn, spare: int) -> Column:
+    def cell(line: Line) -> str:
+        value = line.metrics.get(column.key)
+        return "" if value is None else number(value, column.digits, mark=line.kind == "student")
+
+    return Column(printable(column.title) + ARROWS[column.better], cell, spare=spare)
+
+
+def number(value: Estimate, digits: int, *, mark: bool) -> str:
+    """``mean ± half of the 95 % interval``, with a dagger where only the sampling seed was varied."""
+    text = f"{value.mean:.{digits}f}"
+    if value.half is not None:
+        text += f" ± {value.half:.{digits}f}"
+    return text + DAGGER if mark and value.over != "seeds" else text
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _rank(line: Line) -> str:
+    return "" if line.rank is None else f"{line.rank} {line.ties}".rstrip()
+
+
+def _seeds(line: Line) -> str:
+    return f"{line.seeds}/{line.started}" if line.kind == "student" else ""
+
+
+def _against(line: Line) -> str:
+    if line.against is None:
+        return ""
+    return f"{VERDICTS[line.against.verdict]} {printable(line.against.solver)}@{line.against.nfe}"
+
+
+def heading(table: Table) -> str:
+    """What a table is about, on one line."""
+    provisional = " (provisional)" if table.provisional else ""
+    name = f"{table.suite}@{table.version}"
+    return printable(f"{name}: {table.title}. Budget {table.budget}, protocol {table.protocol}{provisional}")
+
+
+def notes(table: Table) -> list[str]:
+    """How to read a table: only what applies to it."""
+    lines = [line for section in table.sections for line in section.lines]
+    students = [line for line in lines if line.kind == "student"]
+    primary = next((column for column in table.columns if column.key == table.primary), None)
+    title, digits = (primary.title, primary.digits) if primary else (table.primary, 3)
+    overs = {value.over for line in students for value in line.metrics.values()}
+    over = "training seeds" if "seeds" in overs else "sampling repeats"
+    mixed = ", or over sampling repeats where there is one seed" if len(overs) > 1 else ""
+    said = [
+        (bool(overs), f"± is half of the 95 % interval of the mean over {over}{mixed}."),
+        (
+            overs - {"seeds"},
+            f"{DAGGER} one training seed: how much another training would differ is not known.",
+        ),
+        (any(line.rank for line in lines), f"# is 1 + the number of rows clearly better in {title}."),
+        (
+            any(line.ties for line in lines),
+            "Rows that share a letter are not separable: their intervals overlap.",
+        ),
+        (any(line.rank is None for line in students), "Rows without # are not ranked."),
+        (
+            table.floor is not None,
+            f"excess is {title} beyond that of real data, {table.floor or 0:.{digits}f}.",
+        ),
+        (
+            any(line.against for line in lines),
+            "vs solver: the best plain solver of the teacher with no more evaluations; "
+            "▲ clearly better than it, ≈ not separable, ▼ clearly worse.",
+        ),
+        (students, "work counts forwards of the suite's reference network on one sample."),
+        (
+            any(line.latency is not None for line in lines),
+            "latency is the time of one sample over that of one teacher forward.",
+        ),
+        (students, "seeds: trainings in the row / trainings started."),
+        (table.provisional, "provisional: the protocol does not pin its feature network yet."),
+        (True, f"Made on {'; '.join(table.devices)}."),
+    ]
+    failures = [f"{line.label}: {line.status}: {line.note}" for line in students if line.note]
+    return [printable(note) for note in [*(note for applies, note in said if applies), *failures]]

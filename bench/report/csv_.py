@@ -1,0 +1,71 @@
+"""Tables as CSV: one line per row, numbers in full, no text to parse."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from io import StringIO
+
+from bench.report.table import Line, Table
+from bench.report.text import printable
+
+FORMULA = ("=", "+", "-", "@")
+
+
+def csv_(tables: Sequence[Table]) -> str:
+    """All tables as one CSV; a metric takes ``key``, ``key_low`` and ``key_high`` (95 % interval)."""
+    keys = list(dict.fromkeys(column.key for table in tables for column in table.columns))
+    rows = [
+        _row(table, line, keys) for table in tables for section in table.sections for line in section.lines
+    ]
+    stream = StringIO()
+    if rows:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _row(table: Table, line: Line, keys: list[str]) -> dict[str, object]:
+    against = line.against
+    row: dict[str, object] = {
+        "suite": table.suite,
+        "version": table.version,
+        "protocol": table.protocol,
+        "budget": table.budget,
+        "kind": line.kind,
+        "method": line.label,
+        "nfe": line.nfe,
+        "steps": line.steps,
+        "status": line.status,
+        "rank": line.rank,
+        "ties": line.ties,
+    }
+    for key in keys:
+        value = line.metrics.get(key)
+        low, high = value.interval or (None, None) if value else (None, None)
+        row |= {key: value.mean if value else None, f"{key}_low": low, f"{key}_high": high}
+    primary = line.metrics.get(table.primary)
+    row |= {
+        "interval_over": primary.over if primary else None,
+        "excess": line.excess,
+        "best_solver": f"{against.solver}@{against.nfe}" if against else None,
+        "best_solver_value": against.mean if against else None,
+        "verdict": against.verdict if against else None,
+        "work": line.work,
+        "latency": line.latency,
+        "seeds": line.seeds,
+        "seeds_started": line.started,
+        "uses": "+".join(line.needs),
+        "teacher": line.teacher,
+        "cells": "+".join(line.cells),
+    }
+    return {key: _safe(value) for key, value in row.items()}
+
+
+def _safe(value: object) -> object:
+    """Text on one line that no spreadsheet takes for a formula."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(FORMULA) else text

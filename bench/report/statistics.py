@@ -1,0 +1,102 @@
+"""The statistics of tables, without numerics packages: intervals over seeds, ranks and tie letters."""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from statistics import mean, stdev
+from typing import Literal
+
+from bench.record import MetricValue
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number of a table with what is known of its error.
+
+    Attributes:
+        interval: 95 % interval of the mean, None if nothing was repeated.
+        over: what was varied for the interval: training seeds, or sampling seeds only ("repeats").
+    """
+
+    mean: float
+    interval: tuple[float, float] | None
+    over: Literal["seeds", "repeats", "nothing"]
+
+    @property
+    def half(self) -> float | None:
+        """Half of the interval's length."""
+        return None if self.interval is None else (self.interval[1] - self.interval[0]) / 2
+
+
+def estimate(values: Sequence[MetricValue]) -> Estimate:
+    """One metric of one row from its training seeds: the mean over seeds and its Student-t interval.
+
+    With a single seed the interval is the record's own, over sampling repeats.
+    """
+    if len(values) == 1:
+        return Estimate(values[0].mean, values[0].ci95, "repeats" if values[0].ci95 else "nothing")
+    means = [value.mean for value in values]
+    centre = mean(means)
+    half = student_t975(len(means) - 1) * stdev(means) / math.sqrt(len(means))
+    return Estimate(centre, (centre - half, centre + half), "seeds")
+
+
+def clearly_better(a: Estimate, b: Estimate, better: str) -> bool:
+    """Whether ``a`` beats ``b`` with disjoint 95 % intervals; never where an interval is unknown.
+
+    Args:
+        better: "lower" or "higher".
+    """
+    if a.interval is None or b.interval is None:
+        return False
+    return a.interval[1] < b.interval[0] if better == "lower" else a.interval[0] > b.interval[1]
+
+
+def ranks(estimates: Sequence[Estimate], better: str) -> list[int]:
+    """Rank of each: one more than the number of rows that are clearly better."""
+    return [1 + sum(clearly_better(other, one, better) for other in estimates) for one in estimates]
+
+
+def tie_letters(estimates: Sequence[Estimate], better: str) -> list[str]:
+    """Letters such that two rows share one exactly if they are not separable; "" if separable from all.
+
+    A letter is a maximal set of rows whose intervals have a point in common (an unknown one is the line).
+    """
+    spans = [one.interval or (-math.inf, math.inf) for one in estimates]
+    cliques = {frozenset(i for i, (low, high) in enumerate(spans) if low <= p <= high) for p, _ in spans}
+    maximal = [c for c in cliques if len(c) > 1 and not any(c < other for other in cliques)]
+    sign = 1 if better == "lower" else -1
+    best_first = sorted(maximal, key=lambda c: sorted(sign * estimates[i].mean for i in c))
+    return ["".join(_letter(k) for k, c in enumerate(best_first) if i in c) for i in range(len(estimates))]
+
+
+def _letter(index: int) -> str:
+    return string.ascii_lowercase[index % 26] * (1 + index // 26)
+
+
+@cache
+def student_t975(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t with ``freedom`` >= 1 degrees.
+
+    Bisection on the finite sums for integer degrees (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+    """
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        theta = (low + high) / 2
+        low, high = (theta, high) if _two_sided(theta, freedom) < 0.95 else (low, theta)
+    return math.tan(low) * math.sqrt(freedom)
+
+
+def _two_sided(theta: float, freedom: int) -> float:
+    """``P(|T| < t)`` with ``tan(theta) = t / sqrt(freedom)``."""
+    odd = freedom % 2
+    term = math.cos(theta) if odd else 1.0
+    total = 0.0 if freedom == 1 else term
+    for k in range(3 if odd else 2, freedom, 2):
+        term *= (k - 1) / k * math.cos(theta) ** 2
+        total += term
+    return 2 / math.pi * (theta + math.sin(theta) * total) if odd else math.sin(theta) * total

@@ -1,0 +1,281 @@
+"""The model of a leaderboard: records grouped into what may be ranked together, seeds averaged, ranked.
+
+A row's numbers come from its own records, the suite's anchors and plain solvers only; other methods decide
+nothing but its rank and its tie letters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
+from typing import Any, Literal
+
+from bench.record import Record, Row
+from bench.report.collect import identity
+from bench.report.statistics import Estimate, clearly_better, estimate, ranks, tie_letters
+from bench.suite import MetricColumn, Suite
+
+FLOOR = "real"  # the anchor that draws real data
+
+
+@dataclass(frozen=True)
+class Against:
+    """A student against the best plain solver of no more evaluations.
+
+    Attributes:
+        verdict: "better" and "worse" need disjoint intervals; else "level".
+    """
+
+    solver: str
+    nfe: int
+    mean: float
+    verdict: Literal["better", "level", "worse"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table: a method (or reference) at one NFE, seeds averaged.
+
+    Attributes:
+        nfe, steps: counted evaluations per sample, and the step count asked for; None if nothing was sampled.
+        excess: primary metric beyond the floor, in the direction of worse.
+        work: training units spent; latency: sampling time over that of one teacher forward.
+        seeds, started: trainings in this line, and all that were started with these options.
+        needs: what the method used besides the teacher; teacher: its form.
+        rank, ties: None and "" for lines that are not ranked.
+    """
+
+    label: str
+    method: str
+    kind: str
+    budget: str
+    status: str
+    nfe: int | None
+    steps: int | None
+    metrics: dict[str, Estimate]
+    excess: float | None
+    work: float | None
+    latency: float | None
+    seeds: int
+    started: int
+    needs: tuple[str, ...]
+    teacher: str
+    cells: tuple[str, ...]
+    note: str = ""
+    against: Against | None = None
+    rank: int | None = None
+    ties: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Lines under one heading; lines of one section with a rank are ranked together."""
+
+    title: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """All that may be compared: one suite version, protocol and budget.
+
+    Attributes:
+        provisional: the protocol does not pin its feature network yet, so numbers may still move.
+        floor: primary metric of real data against the reference, None without such a record.
+        devices: what the records were made on.
+    """
+
+    suite: str
+    title: str
+    version: str
+    protocol: str
+    budget: str
+    primary: str
+    columns: tuple[MetricColumn, ...]
+    floor: float | None
+    provisional: bool
+    devices: tuple[str, ...]
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What every line of a table is shown against."""
+
+    primary: str
+    better: str
+    floor: float | None
+    solvers: tuple[tuple[str, int, Estimate], ...]
+
+    def excess(self, metrics: dict[str, Estimate]) -> float | None:
+        """Primary metric beyond the floor; None if either is missing."""
+        if self.floor is None or self.primary not in metrics:
+            return None
+        gap = metrics[self.primary].mean - self.floor
+        return gap if self.better == "lower" else -gap
+
+    def against(self, nfe: int, metrics: dict[str, Estimate]) -> Against | None:
+        """Compare with the best solver of at most ``nfe`` evaluations; None without one."""
+        rivals = [solver for solver in self.solvers if solver[1] <= nfe]
+        if not rivals or self.primary not in metrics:
+            return None
+        sign = 1 if self.better == "lower" else -1
+        label, evaluations, theirs = min(rivals, key=lambda rival: (sign * rival[2].mean, rival[:2]))
+        ours = metrics[self.primary]
+        better, worse = clearly_better(ours, theirs, self.better), clearly_better(theirs, ours, self.better)
+        return Against(label, evaluations, theirs.mean, "better" if better else "worse" if worse else "level")
+
+
+def tables(records: Iterable[Record], suite: Suite) -> list[Table]:
+    """One table per (version, protocol, budget) that has students; references alone make one of their own."""
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[".".join(record.suite_version.split(".")[:2]), record.protocol].append(record)
+    made = []
+    for (version, protocol), members in sorted(groups.items()):
+        students = [r for r in members if r.kind == "student"]
+        budgets = {r.budget for r in students} or {r.budget for r in members}
+        for budget in sorted(budgets, key=lambda name: (_work(suite, name), name)):
+            references = _references([r for r in members if r.kind != "student"], budget)
+            chosen = [r for r in students if r.budget == budget]
+            made.append(_table(suite, version, protocol, budget, chosen, references))
+    return made
+
+
+def device(record: Record) -> str:
+    """What a record was made on, with the thread count, which is part of it."""
+    threads = record.provenance.threads
+    return f"{record.provenance.device}, {threads} thread{'s' if threads != 1 else ''}"
+
+
+def _work(suite: Suite, budget: str) -> float:
+    return suite.budgets[budget].work if budget in suite.budgets else float("inf")
+
+
+def _references(records: list[Record], budget: str) -> list[Record]:
+    """One record of each reference: they train nothing, so those made beside another budget serve as well."""
+    preferred = sorted(records, key=lambda r: (r.budget != budget, r.budget, r.seed))
+    chosen: dict[tuple[object, ...], Record] = {}
+    for record in preferred:
+        chosen.setdefault(identity(record), record)
+    return list(chosen.values())
+
+
+def _table(
+    suite: Suite, version: str, protocol: str, budget: str, students: list[Record], references: list[Record]
+) -> Table:
+    records, pinned = [*students, *references], suite.protocol
+    keys = {key for record in records for row in record.rows for key in row.metrics}
+    frame = _frame(suite, references)
+    lines = _lines(students, frame)
+    counts = sorted({line.nfe for line in lines if line.nfe is not None})
+    sections = [
+        Section(f"{n} evaluation{'s' if n != 1 else ''}", _ranked([li for li in lines if li.nfe == n], frame))
+        for n in counts
+    ]
+    lost = sorted((line for line in lines if line.nfe is None), key=lambda line: (line.label, line.status))
+    shown = sorted(_lines(references, frame), key=lambda li: (KINDS.index(li.kind), li.label, li.nfe or 0))
+    devices = sorted({device(r) for r in records})
+    sections += [Section("no result", _named_apart(lost))] if lost else []
+    sections += [Section("references", _named_apart(shown))] if shown else []
+    return Table(
+        suite=suite.name,
+        title=suite.title,
+        version=version,
+        protocol=protocol,
+        budget=budget,
+        primary=suite.primary,
+        columns=tuple(column for column in suite.metrics if column.key in keys),
+        floor=frame.floor,
+        provisional=pinned.evaluator == "images" and pinned.extractor_sha256 is None,
+        devices=tuple(devices),
+        sections=tuple(sections),
+    )
+
+
+KINDS = ("anchor", "solver", "teacher")
+
+
+def _frame(suite: Suite, references: list[Record]) -> Frame:
+    def measured(kind: str) -> list[tuple[str, int, Estimate]]:
+        return [
+            (record.label, row.nfe, estimate([row.metrics[suite.primary]]))
+            for record in references
+            for row in record.rows
+            if record.kind == kind and record.status == "ok" and suite.primary in row.metrics
+        ]
+
+    floors = [value.mean for label, _, value in measured("anchor") if label == FLOOR]
+    better = suite.column(suite.primary).better
+    return Frame(suite.primary, better, floors[0] if floors else None, tuple(measured("solver")))
+
+
+def _lines(records: list[Record], frame: Frame) -> list[Line]:
+    """Lines of (method with options, status, NFE), averaged over training seeds."""
+    seeds: dict[Any, set[int]] = defaultdict(set)
+    parts: dict[tuple[Any, ...], list[tuple[Record, Row | None]]] = defaultdict(list)
+    for record in records:
+        seeds[identity(record)].add(record.seed)
+        found: list[Row | None] = [*record.rows] or [None]
+        for row in found:
+            parts[identity(record), record.status, row and (row.nfe, row.steps)].append((record, row))
+    return [_line(members, len(seeds[key[0]]), frame) for key, members in parts.items()]
+
+
+def _line(members: Sequence[tuple[Record, Row | None]], started: int, frame: Frame) -> Line:
+    first, rows = members[0][0], [row for _, row in members if row is not None]
+    keys = set.intersection(*(set(row.metrics) for row in rows)) if rows else set()
+    metrics = {key: estimate([row.metrics[key] for row in rows]) for key in sorted(keys)}
+    ratios = [row.latency.ratio for row in rows if row.latency is not None]
+    failures = [f"{r.failure.stage}: {r.failure.kind}: {r.failure.message}" for r, _ in members if r.failure]
+    student = first.kind == "student"
+    return Line(
+        label=first.label,
+        method=first.method,
+        kind=first.kind,
+        budget=first.budget,
+        status=first.status,
+        nfe=rows[0].nfe if rows else None,
+        steps=rows[0].steps if rows else None,
+        metrics=metrics,
+        excess=frame.excess(metrics),
+        work=mean(row.work for row in rows) if rows and student else None,
+        latency=mean(ratios) if ratios else None,
+        seeds=len(members),
+        started=started,
+        needs=tuple(first.needs),
+        teacher=first.provenance.teacher_form,
+        cells=tuple(sorted(record.cell for record, _ in members)),
+        note=failures[0] if failures else "",
+        against=frame.against(rows[0].nfe, metrics) if rows and student else None,
+    )
+
+
+def _ranked(lines: list[Line], frame: Frame) -> tuple[Line, ...]:
+    """Lines of one NFE, best first; those stopped early or without the primary metric follow, unranked."""
+    sign = 1 if frame.better == "lower" else -1
+    able = frame.better != "none"
+    valid = [line for line in lines if able and line.status == "ok" and frame.primary in line.metrics]
+    valid.sort(key=lambda line: (sign * line.metrics[frame.primary].mean, line.label))
+    values = [line.metrics[frame.primary] for line in valid]
+    places = zip(valid, ranks(values, frame.better), tie_letters(values, frame.better), strict=True)
+    rest = sorted((li for li in lines if li not in valid), key=lambda line: (line.status, line.label))
+    return _named_apart([*(replace(line, rank=rank, ties=ties) for line, rank, ties in places), *rest])
+
+
+def _named_apart(lines: list[Line]) -> tuple[Line, ...]:
+    """Give lines of one label, status and NFE but other options or versions a suffix from their cells."""
+    count = Counter((line.label, line.status, line.nfe) for line in lines)
+
+    def suffix(line: Line) -> str:
+        return " #" + hashlib.sha256("".join(line.cells).encode()).hexdigest()[:4]
+
+    return tuple(
+        replace(line, label=line.label + suffix(line))
+        if count[line.label, line.status, line.nfe] > 1
+        else line
+        for line in lines
+    )

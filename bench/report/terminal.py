@@ -1,0 +1,79 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import StringIO
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from bench.report.columns import Column, columns, heading, notes
+from bench.report.table import Line, Table
+
+STYLES = {"▲": "green", "▼": "red"}
+
+
+def terminal(tables: Sequence[Table], width: int | None = None, *, colour: bool = False) -> str:
+    """Tables as text.
+
+    Args:
+        width: of the terminal; columns that do not fit are left out, and named. None: as wide as it takes.
+    """
+    stream = StringIO()
+    console = Console(
+        file=stream,
+        width=width or 10_000,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    for i, table in enumerate(tables):
+        if i:
+            console.print()
+        _print(console, table, width)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def _print(console: Console, table: Table, width: int | None) -> None:
+    lines = [line for section in table.sections for line in section.lines]
+    shown = columns(table, lines)
+    headings = [section.title for section in table.sections]
+    kept = _fitting(shown, lines, headings, width)
+    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in kept:
+        grid.add_column(Text(column.title, "bold"), justify="right" if column.right else "left", no_wrap=True)
+    for section in table.sections:
+        grid.add_row(*(Text(section.title if c.title == "method" else "", "bold cyan") for c in kept))
+        for line in section.lines:
+            grid.add_row(*(_cell(column.cell(line)) for column in kept))
+    console.print(Text(heading(table), "bold"))
+    console.print(grid)
+    for note in notes(table):
+        console.print(Text(note, "dim"))
+    hidden = [column.title for column in shown if column not in kept]
+    if hidden:
+        console.print(
+            Text(f"Hidden for want of width: {', '.join(hidden)}; see them with --format md.", "dim")
+        )
+
+
+def _cell(text: str) -> Text:
+    return Text(text, STYLES.get(text[:1], ""))
+
+
+def _fitting(shown: list[Column], lines: list[Line], headings: list[str], width: int | None) -> list[Column]:
+    """The columns that fit side by side, sparing the least needed."""
+    kept = list(shown)
+
+    def taken(column: Column) -> int:
+        texts = [column.title, *(column.cell(line) for line in lines)]
+        return 2 + max(map(cell_len, [*texts, *headings] if column.title == "method" else texts))
+
+    while width is not None and sum(map(taken, kept)) > width and any(c.spare for c in kept):
+        kept.remove(max(kept, key=lambda column: column.spare))
+    return kept
