@@ -9,3 +9,10 @@ def warm_up(optimizer: Optimizer, lr: float, iteration: int, length: int) -> Non
     """Set the rate: linear from 0 over the first ``length`` iterations, then ``lr``."""
     for group in optimizer.param_groups:
         group["lr"] = lr * min(1.0, iteration / length) if length else lr
+
+
+def warm_up_then_linear(
+    optimizer: Optimizer, lr: float, iteration: int, length: int, progress: float
+) -> None:
+    """``warm_up``, times a linear fall to 0 at the end of the budget (``progress`` is its spent share)."""
+    warm_up(optimizer, lr * (1 - progress), iteration, length)
