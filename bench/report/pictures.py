@@ -33,7 +33,7 @@ Modes = tuple[NDArray[Any], float]  # means [K, 2] and standard deviation
 def curve_png(records: Sequence[Record], suite: Suite, path: Path) -> Path:
     """Draw the primary metric's excess over the floor by training work, log-log; one panel a step count.
 
-    One line per method (and budget), the mean over its seeds; the teacher's best row is a dashed line, the band
+    One line per method and budget, the mean over its seeds; the teacher's best row is a dashed line, the band
     at the bottom is what cannot be told from real data. Returns the path.
 
     Raises:

@@ -1,0 +1,59 @@
+"""``bench info NAME``: what a suite, method, metric, protocol, record or run is."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.catalog import METHODS, aliases, canonical_name
+from bench.errors import UsageError, unknown
+from bench.report.describe import method_text, metric_text, protocol_text, record_text, suite_text
+from bench.suite import load_suite, suite_names
+
+PLUGINS = "distillbench.methods"  # entry points of installed methods
+
+
+def info(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="suite, method, metric, protocol, or a path")],
+) -> None:
+    """Explain a suite, a method, a metric, a protocol, a record file, a suite file or a run's folder."""
+    path = Path(name)
+    typer.echo(path_text(path) if path.exists() or "/" in name else name_text(name))
+
+
+def path_text(path: Path) -> str:
+    """What lies at a path.
+
+    Raises:
+        UsageError: nothing, or nothing that the bench writes.
+    """
+    if (path / "record.json").is_file():
+        return record_text(path / "record.json")
+    if path.suffix == ".json" and path.is_file():
+        return record_text(path)
+    if path.suffix == ".toml" and path.is_file():
+        return suite_text(load_suite(str(path)))
+    found = "not a record, a suite file or a run's folder" if path.exists() else "no such file or folder"
+    raise UsageError(f"{path}: {found}")
+
+
+def name_text(name: str) -> str:
+    """What a name stands for; raises UsageError with the nearest name."""
+    suites = [load_suite(each) for each in suite_names()]
+    methods = {*METHODS, *(point.name for point in entry_points(group=PLUGINS))}
+    by_metric = {column.key for suite in suites for column in suite.metrics}
+    by_protocol = {suite.protocol.id: suite for suite in suites}
+    if name in suite_names():
+        return suite_text(load_suite(name))
+    if canonical_name(name) in methods:
+        from bench.methods import MethodRegistry
+
+        return method_text(MethodRegistry().find(name).cls, suites)
+    if name in by_metric:
+        return metric_text(name, suites)
+    if name in by_protocol:
+        return protocol_text(by_protocol[name])
+    raise unknown("name", name, [*suite_names(), *methods, *aliases(), *by_metric, *by_protocol])
