@@ -42,8 +42,8 @@ class LCMConfig(Settings):
         intervals, rest = divmod(self.fine, self.skip)
         if rest or intervals < max(self.serves):
             raise ValueError(
-                f"fine = {self.fine} over skip = {self.skip} gives {self.fine / self.skip:g} intervals; take a "
-                f"skip that divides fine and leaves at least {max(self.serves)} (the most steps served)"
+                f"fine = {self.fine} over skip = {self.skip} gives {self.fine / self.skip:g} intervals; take "
+                f"a skip that divides fine and leaves at least {max(self.serves)} (the most steps served)"
             )
         return self
 
