@@ -153,10 +153,10 @@ class Context(Protocol):
         """A new metered copy of ``init`` under a role of its own, optionally under another scaling."""
 
     def module(self, role: str, module: torch.nn.Module, example: Tensor | None = None) -> Any:
-        """Register an extra trainable module (a GAN head); ``example`` is one sample of input, for its cost."""
+        """Register an extra trainable module (a GAN head); ``example`` is one input, for its cost."""
 
     def optimizer(self, name: str, *owners: Any, lr: float, **adam: Any) -> Optimizer:
-        """Adam over the parameters of networks or modules; keywords are ``betas``, ``eps``, ``weight_decay``."""
+        """Adam over the parameters of networks or modules; takes ``betas``, ``eps``, ``weight_decay``."""
 
     def draws(self, stream: str = "train-noise") -> Draws:
         """The stream's draws of this iteration; repeated calls continue the same sequence."""
@@ -222,7 +222,7 @@ class Distiller(ABC):
         """State that the context did not hand out (JSON values and tensors)."""
         return {}
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:
+    def load_extra_state(self, state: dict[str, Any]) -> None:  # noqa: B027 (most methods have none)
         """Restore ``extra_state``."""
 
 

@@ -38,7 +38,7 @@ class LognormalLaw:
 
 @dataclass(frozen=True)
 class KarrasIndexLaw:
-    """Uniform over bins ``low .. high`` (inclusive) of a 1000-node Karras grid, index 0 smallest (DMD, DMD2)."""
+    """Uniform over nodes ``low .. high`` (inclusive) of a 1000-node Karras grid, 0 smallest (DMD, DMD2)."""
 
     grid: KarrasGrid
     low: int = 0

@@ -73,7 +73,7 @@ class ProgressiveDistillation(Distiller):
         self.ends = (shares.cumsum(0) / shares.sum()).tolist()  # progress at which each stage ends
         self.student = context.network("student", teacher.net)
         self.previous = context.network("teacher-of-stage", teacher.net, trainable=False)
-        kept = [n for n in config.serves if 1 < n <= config.first]
+        kept: list[int] = [n for n in config.serves if 1 < n <= config.first]
         self.kept = {n: context.network(f"student-{n}", teacher.net, trainable=False) for n in kept}
         self.optimizer = context.optimizer("student", self.student, lr=config.lr)
         self.stage = 0

@@ -49,7 +49,7 @@ class SampleNoise:
         seed: seed of the sampling block.
         indices: sample indices of this batch, B of them.
         shape: shape of one sample, without the batch axis.
-        device, dtype: where the tensors go; values are drawn on the CPU in fp64, so they agree on every device.
+        device, dtype: where the tensors go; values are drawn on the CPU in fp64 and agree on every device.
     """
 
     seed: int

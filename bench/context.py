@@ -1,4 +1,4 @@
-"""What the runner hands to a method: metered networks, optimisers, random draws and batches, all resumable."""
+"""What the runner hands to a method: metered networks, optimisers, draws and batches, all resumable."""
 
 from __future__ import annotations
 

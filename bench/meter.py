@@ -1,14 +1,14 @@
 """The meter: what every network call costs, by role and phase.
 
-A unit is one forward of the reference network on one sample. Counting is a thin shell outside the plain module.
-A forward costs the network's FLOPs over the reference's; a backward through frozen weights costs as much again,
-with weight gradients twice as much. FLOPs are counted once per network shape, never live.
+A unit is one forward of the reference network on one sample. Counting is a thin shell outside the plain
+module. A forward costs the network's FLOPs over the reference's; a backward through frozen weights costs as
+much again, with weight gradients twice as much. FLOPs are counted once per network shape, never live.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,7 +61,11 @@ class Meter:
 
     def state_dict(self) -> dict[str, dict[str, float]]:
         """Counts as plain JSON values."""
-        tables = {"forwards": self.forwards, "backwards": self.backwards, "units": self.units}
+        tables: dict[str, Mapping[tuple[str, str], float]] = {
+            "forwards": self.forwards,
+            "backwards": self.backwards,
+            "units": self.units,
+        }
         return {
             name: {"/".join(key): value for key, value in table.items()} for name, table in tables.items()
         }

@@ -34,7 +34,7 @@ class LabelledImages:
         return len(self.images)
 
     def batch(self, seed: int, iteration: int, size: int) -> tuple[Tensor, Cond]:
-        """Batch number ``iteration`` of the endless stream of reshuffled epochs: ``x0 [size, C, H, W]`` and labels."""
+        """Batch ``iteration`` of endlessly reshuffled epochs: ``x0 [size, C, H, W]`` and its labels."""
         rows = epoch_rows(seed, iteration * size, size, len(self))
         return to_model(self.images[rows]), Cond(label=torch.from_numpy(self.labels[rows]))
 
@@ -44,7 +44,7 @@ class LabelledImages:
 
 
 def epoch_rows(seed: int, start: int, count: int, length: int) -> np.ndarray:
-    """Rows ``start .. start + count`` of the concatenation of independently shuffled epochs of ``length`` rows."""
+    """Rows ``start .. start + count`` of a chain of independently shuffled epochs of ``length`` rows."""
     rows: list[np.ndarray] = []
     while count > 0:
         epoch, offset = divmod(start, length)

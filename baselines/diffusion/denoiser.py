@@ -1,7 +1,7 @@
 """The one denoiser convention: ``D(x, sigma, cond) -> x0_hat`` with ``x = x0 + sigma * noise``.
 
-A denoiser is a raw network F and a scaling object; swapping the scaling turns an EDM teacher into a consistency
-student without touching F. Source: EDM (Karras et al., 2022) table 1, CM (Song et al., 2023) appendix C.
+A denoiser is a raw network F and a scaling object; swapping the scaling turns an EDM teacher into a
+consistency student without touching F. Sources: EDM (Karras et al., 2022) table 1, CM (Song et al., 2023) app. C.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class EDMScaling:
 
 @dataclass(frozen=True)
 class BoundaryScaling(EDMScaling):
-    """Consistency parameterisation: D(x, sigma_min) = x exactly; only (sigma - sigma_min) differs from EDM."""
+    """Consistency parameterisation: EDM with sigma - sigma_min, so that D(x, sigma_min) = x exactly."""
 
     sigma_min: float = 0.002
 
@@ -66,7 +66,7 @@ class Denoiser(nn.Module):
     """Network plus scaling behind the house convention.
 
     Args:
-        model: raw network ``F(x, noise_label [B], label [B] | None)``; published weights sit below ``model.``.
+        model: raw network ``F(x, noise_label [B], label [B] | None)``; published names begin with ``model.``.
         scaling: preconditioning coefficients.
     """
 
@@ -79,7 +79,7 @@ class Denoiser(nn.Module):
         """Raw output F for noisy ``x [B, ...]`` at ``sigma`` (scalar or [B])."""
         sigma = per_sample(sigma, x)
         label = None if cond is None else cond.label
-        return self.model(self.scaling.c_in(sigma) * x, self.scaling.c_noise(sigma).flatten(), label)  # type: ignore[no-any-return]
+        return self.model(self.scaling.c_in(sigma) * x, self.scaling.c_noise(sigma).flatten(), label)
 
     def assemble(self, raw: Tensor, x: Tensor, sigma: Tensor | float) -> Tensor:
         """Denoised estimate from a raw output."""
@@ -95,4 +95,4 @@ class Denoiser(nn.Module):
         sigma = per_sample(sigma, x)
         label = None if cond is None else cond.label
         features: Any = self.model.features
-        return features(self.scaling.c_in(sigma) * x, self.scaling.c_noise(sigma).flatten(), label)  # type: ignore[no-any-return]
+        return features(self.scaling.c_in(sigma) * x, self.scaling.c_noise(sigma).flatten(), label)

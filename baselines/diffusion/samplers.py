@@ -1,7 +1,7 @@
 """Samplers of the probability-flow ODE. One signature: ``(denoiser, x, sigmas, cond) -> x0``.
 
-``sigmas`` descends to 0 and comes from outside; ``x`` already has the scale of ``sigmas[0]``. State is kept in
-fp64 as in EDM; the network sees the dtype of ``x``.
+``sigmas`` descends to 0 and comes from outside; ``x`` already has the scale of ``sigmas[0]``. State is kept
+in fp64 as in EDM; the network sees the dtype of ``x``.
 """
 
 from __future__ import annotations

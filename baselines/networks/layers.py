@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -80,10 +81,11 @@ class GroupNorm(nn.GroupNorm):
 
 
 class PositionalEmbedding(nn.Module):
-    """Sine and cosine features of the noise label ``[B] -> [B, channels]`` (DDPM++; the last frequency is 1e-4)."""
+    """Cosines and sines of the noise label ``[B] -> [B, channels]`` (DDPM++; the last frequency is 1e-4)."""
 
     def __init__(self, channels: int, endpoint: bool = True) -> None:
         super().__init__()
+        self.frequencies: Tensor
         half = channels // 2
         exponent = torch.arange(half, dtype=torch.float32) / (half - int(endpoint))
         self.register_buffer("frequencies", (1 / 10000) ** exponent, persistent=False)
@@ -115,14 +117,14 @@ class UNetBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.dropout, self.skip_scale = dropout, skip_scale
-        resampling = {"up": up, "down": down, "resample_filter": resample_filter}
+        resampling: dict[str, Any] = {"up": up, "down": down, "resample_filter": resample_filter}
         self.norm0 = GroupNorm(in_channels, eps)
-        self.conv0 = Conv2d(in_channels, out_channels, 3, **resampling)  # type: ignore[arg-type]
+        self.conv0 = Conv2d(in_channels, out_channels, 3, **resampling)
         self.affine = Linear(emb_channels, out_channels)
         self.norm1 = GroupNorm(out_channels, eps)
         self.conv1 = Conv2d(out_channels, out_channels, 3, gain=1e-5)
         needs_skip = out_channels != in_channels or up or down
-        self.skip = Conv2d(in_channels, out_channels, 1, **resampling) if needs_skip else None  # type: ignore[arg-type]
+        self.skip = Conv2d(in_channels, out_channels, 1, **resampling) if needs_skip else None
         self.attention = attention
         if attention:
             self.norm2 = GroupNorm(out_channels, eps)

@@ -7,6 +7,7 @@ prefix ``model.``), so a released state dict loads strictly.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,13 +54,21 @@ class SongUNet(nn.Module):
         self.map_layer0 = Linear(model_channels, emb)
         self.map_layer1 = Linear(emb, emb)
         widths = [model_channels * mult for mult in channel_mult]
-        block = {"emb_channels": emb, "dropout": dropout}
+        block: dict[str, Any] = {"emb_channels": emb, "dropout": dropout}
         skips = self._build_encoder(model_channels, widths, num_blocks, attn_resolutions, block)
         self._build_decoder(widths, num_blocks, attn_resolutions, block, skips)
 
-    def _build_encoder(self, model_channels, widths, num_blocks, attn_resolutions, block) -> list[int]:  # type: ignore[no-untyped-def]
+    def _build_encoder(
+        self,
+        model_channels: int,
+        widths: list[int],
+        num_blocks: int,
+        attn_resolutions: Sequence[int],
+        block: dict[str, Any],
+    ) -> list[int]:
+        """Add the encoder; returns the width of every output that the decoder takes up."""
         self.enc = nn.ModuleDict()
-        cout, skips = self.channels, []
+        cout, skips = self.channels, list[int]()
         for level, width in enumerate(widths):
             side = self.resolution >> level
             if level == 0:
@@ -76,7 +85,15 @@ class SongUNet(nn.Module):
                 skips.append(cout)
         return skips
 
-    def _build_decoder(self, widths, num_blocks, attn_resolutions, block, skips) -> None:  # type: ignore[no-untyped-def]
+    def _build_decoder(
+        self,
+        widths: list[int],
+        num_blocks: int,
+        attn_resolutions: Sequence[int],
+        block: dict[str, Any],
+        skips: list[int],
+    ) -> None:
+        """Add the decoder; it takes up ``skips`` from the end."""
         self.dec = nn.ModuleDict()
         cout = skips[-1]
         for level, width in reversed(list(enumerate(widths))):
@@ -101,7 +118,7 @@ class SongUNet(nn.Module):
         return self
 
     def embed(self, noise_label: Tensor, label: Tensor | None) -> Tensor:
-        """Embedding ``[B, E]`` of the noise label ``[B]`` and integer labels ``[B]`` (-1 is the null label)."""
+        """Embedding ``[B, E]`` of the noise label ``[B]`` and integer labels ``[B]`` (-1 for none)."""
         emb = self.map_noise(noise_label)
         emb = emb.reshape(len(emb), 2, -1).flip(1).reshape(emb.shape)  # published nets swap sine and cosine
         if self.map_label is not None and label is not None:
@@ -135,4 +152,4 @@ class SongUNet(nn.Module):
                 x = torch.cat([x, skips.pop()], dim=1)
             x = block(x, emb)
         top = f"{self.resolution}x{self.resolution}"
-        return self.dec[f"{top}_aux_conv"](F.silu(self.dec[f"{top}_aux_norm"](x)))  # type: ignore[no-any-return]
+        return self.dec[f"{top}_aux_conv"](F.silu(self.dec[f"{top}_aux_norm"](x)))
