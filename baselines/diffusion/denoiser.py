@@ -1,7 +1,8 @@
 """The one denoiser convention: ``D(x, sigma, cond) -> x0_hat`` with ``x = x0 + sigma * noise``.
 
 A denoiser is a raw network F and a scaling object; swapping the scaling turns an EDM teacher into a
-consistency student without touching F. Sources: EDM (Karras et al., 2022) table 1, CM (Song et al., 2023) app. C.
+consistency student without touching F.
+Sources: EDM (Karras et al., 2022) table 1, CM (Song et al., 2023) appendix C.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ class ExactMixture(Denoiser):
     """``D(x, sigma) = E[x0 | x]`` for ``x0 ~ sum_k w_k N(mean_k, std^2 I)``; differentiable in x.
 
     Per component the posterior mean is ``mean_k + kappa (x - mean_k)`` with
-    ``kappa = std^2 / (std^2 + sigma^2)``; responsibilities weigh them. There is no raw network inside: ``raw`` inverts the EDM scaling.
+    ``kappa = std^2 / (std^2 + sigma^2)``; responsibilities weigh them.
+    There is no raw network inside: ``raw`` inverts the EDM scaling.
     """
 
     def __init__(self, mixture: Mixture) -> None:
