@@ -21,7 +21,7 @@ Status = Literal["ok", "failed", "truncated", "diverged", "timeout", "skipped", 
 class Part(BaseModel):
     """Base of all parts: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class MetricValue(Part):

@@ -143,7 +143,8 @@ def parse_suite(path: Path) -> Suite:
 
 def describe(path: Path | str, error: ValidationError) -> str:
     """One sentence for the first broken key: file, key, found, expected (nearest name for an unknown key)."""
-    first = error.errors()[0]
+    errors = error.errors()  # a misspelt key is the cause of the missing one
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     loc = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
         known = known_keys(loc[:-1])
