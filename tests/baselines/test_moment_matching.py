@@ -24,11 +24,6 @@ from baselines.moment_matching import Alternating, Instant, MMConfig, MomentMatc
 
 SUITES = (mm_law_properties, mm_phi_properties, mm_properties, mm_step_properties)
 PROPERTIES = [check for suite in SUITES for check in suite.PROPERTIES]
-    mm_law_properties.PROPERTIES
-    + mm_phi_properties.PROPERTIES
-    + mm_properties.PROPERTIES
-    + mm_step_properties.PROPERTIES
-)
 Patch = pytest.MonkeyPatch
 
 
