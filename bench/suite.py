@@ -1,4 +1,4 @@
-"""The typed suite: data, teacher, budgets, protocol and presets, read from one TOML file. Imports no numerics."""
+"""The typed suite: data, teacher, budgets, protocol, presets, read from a TOML file. Imports no numerics."""
 
 from __future__ import annotations
 

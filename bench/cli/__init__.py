@@ -35,7 +35,6 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "run": Verb("bench.cli.run:run", "run the cells of a suite: distil, sample, measure, record"),
-    "plan": Verb("bench.cli.plan:plan", "show cells, assets and cost of a run; runs nothing"),
     "leaderboard": Verb("bench.cli.leaderboard:leaderboard", "make tables from records"),
     "list": Verb("bench.cli.list_:list_", "list suites, methods, metrics, protocols or assets"),
     "info": Verb("bench.cli.info:info", "explain a suite, method, metric, protocol, record or run"),
@@ -111,6 +110,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = [argument for argument in given if argument != "--debug"]
     try:
         status = command().main(args=arguments, prog_name="bench", standalone_mode=False)
+        if status == INTERRUPTED:  # typer turns the interrupt into a status
+            raise KeyboardInterrupt
         return status if isinstance(status, int) else 0
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1

@@ -7,8 +7,8 @@ import unicodedata
 
 def printable(text: str) -> str:
     """The text on one line, without control, format (bidirectional) and unassigned characters."""
-    joined = " ".join(text.split())
-    return "".join(c for c in joined if unicodedata.category(c)[0] != "C")
+    kept = (c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
+    return " ".join("".join(kept).split())
 
 
 def compact(value: float) -> str:
