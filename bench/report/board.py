@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.atomic import write_atomic
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.record import Record
+from bench.report.collect import SMOKE
 from bench.report.csv_ import csv_
 from bench.report.markdown import escape, markdown
 from bench.report.table import tables
@@ -33,9 +34,15 @@ def write_board(records: Sequence[Record], suite: Suite, folder: Path) -> list[P
 
     Raises:
         BenchError: no records.
+        UsageError: a record of a smoke run.
     """
     if not records:
         raise BenchError(f"{folder}: no records to make a board of")
+    for record in records:
+        if record.protocol.endswith(SMOKE):
+            raise UsageError(
+                f"{folder}: {record.label}, seed {record.seed} is of a smoke run, which is no result"
+            )
     written = []
     for name, text in board_texts(records, suite).items():
         write_atomic(folder / name, text)

@@ -10,6 +10,7 @@ from bench.record import Record, read_record
 from bench.suite import Suite
 
 RECORDS = Path("leaderboards/records")
+SMOKE = "-smoke"  # ends the protocol id of a smoke run: shown, never published
 
 
 def record_files(root: Path) -> dict[str, list[Path]]:

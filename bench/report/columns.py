@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench.report.collect import SMOKE
 from bench.report.statistics import Estimate
 from bench.report.table import Line, Table
 from bench.report.text import compact, printable
@@ -90,8 +91,11 @@ def _against(line: Line) -> str:
 def heading(table: Table) -> str:
     """What a table is about, on one line."""
     provisional = " (provisional)" if table.provisional else ""
+    smoke = ". SMOKE RUN, NOT A RESULT" if table.protocol.endswith(SMOKE) else ""
     name = f"{table.suite}@{table.version}"
-    return printable(f"{name}: {table.title}. Budget {table.budget}, protocol {table.protocol}{provisional}")
+    return printable(
+        f"{name}: {table.title}. Budget {table.budget}, protocol {table.protocol}{provisional}{smoke}"
+    )
 
 
 def notes(table: Table) -> list[str]:

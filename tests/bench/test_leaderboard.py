@@ -134,6 +134,14 @@ def test_a_board_without_curves_has_no_picture(tmp_path, capsys):
     assert "curve.png" not in (tmp_path / "gmm2d" / "README.md").read_text()
 
 
+def test_smoke_runs_are_marked_and_never_published(tmp_path, capsys):
+    root = write_all([record("sid", protocol="gmm2d@1-smoke")], tmp_path / "records")
+    assert "SMOKE RUN, NOT A RESULT" in run(capsys, "--records", root)[1].splitlines()[0]
+    status, _, err = run(capsys, "--write", "--records", root)
+    assert status == 2 and "sid, seed 0 is of a smoke run, which is no result" in err
+    assert not (tmp_path / "gmm2d").exists()
+
+
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda p: p.name)
 def test_committed_boards_are_those_of_the_committed_records(folder):
     """Remake: bench leaderboard --write."""
