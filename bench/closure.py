@@ -1,7 +1,7 @@
 """Digest of a piece of code and of everything in the project that it imports.
 
-A stage is keyed by this digest, so that editing a helper module, not only the method's own file, makes the stage
-run again. Imports are read from the source by syntax, nothing is executed.
+A stage is keyed by this digest, so that editing a helper module, not only the method's own file, makes the
+stage run again. Imports are read from the source by syntax, nothing is executed.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ anything can be scored: students, solvers, real data, collapsed generators.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -22,7 +23,7 @@ from baselines.streams import numpy_generator
 from bench.errors import AssetError, unknown
 from bench.suite import Suite
 from metrics.class_frechet import class_frechet_distance
-from metrics.features.digits import load_digits_features
+from metrics.features.digits import DigitsFeatures, load_digits_features
 from metrics.frechet import Moments, frechet_distance
 from metrics.nearest import memorisation
 from metrics.points import energy_distance, mode_coverage, sliced_wasserstein
@@ -32,14 +33,15 @@ SCALE = 1000.0  # distances of the mixture suites are shown times 1000
 
 
 class Evaluator(Protocol):
-    """Scores samples of one suite.
+    """Scores samples of one suite."""
 
-    Attributes:
-        extractor_sha256, reference_sha256: digests, None where nothing of the kind is used.
-    """
+    @property
+    def extractor_sha256(self) -> str | None:
+        """Digest of the feature network; None where none is used."""
 
-    extractor_sha256: str | None
-    reference_sha256: str | None
+    @property
+    def reference_sha256(self) -> str | None:
+        """Digest of the reference data; None where it is drawn afresh."""
 
     def labels(self, indices: range) -> Cond:
         """Conditions of samples by index (the protocol's label law)."""
@@ -102,12 +104,12 @@ class DigitsEvaluator:
     def __post_init__(self) -> None:
         if self.expected_extractor and self.expected_extractor != self.extractor_sha256:
             raise AssetError(
-                f"digits feature network: sha256 found {self.extractor_sha256}, expected {self.expected_extractor} "
-                "(from the suite's protocol); restore the shipped file"
+                f"digits feature network: sha256 found {self.extractor_sha256}, "
+                f"expected {self.expected_extractor} (from the suite's protocol); restore the shipped file"
             )
 
     @cached_property
-    def extractor(self):  # type: ignore[no-untyped-def]
+    def extractor(self) -> DigitsFeatures:
         try:
             return load_digits_features()
         except (ValueError, OSError) as error:
@@ -123,8 +125,6 @@ class DigitsEvaluator:
 
     @cached_property
     def reference_sha256(self) -> str:
-        import hashlib
-
         train = load_digits()[0]
         return hashlib.sha256(train.images.tobytes() + train.labels.tobytes()).hexdigest()
 
@@ -142,7 +142,13 @@ class DigitsEvaluator:
         predicted = self.extractor.class_logits(samples).argmax(1)
         return {
             "fd": frechet_distance(Moments.of(features), Moments.of(self.reference)),
-            "class_fd": class_frechet_distance(self.reference, train.labels, features, labels, 10),
+            "class_fd": class_frechet_distance(
+                real=self.reference,
+                real_labels=train.labels,
+                fake=features,
+                fake_labels=labels,
+                classes=train.n_classes,
+            ),
             "recall": precision_recall(real=self.reference, fake=features).recall,
             "accuracy": float((predicted == labels).mean()),
             "nearest": nearest.fake_to_train / nearest.held_out_to_train,

@@ -1,4 +1,4 @@
-"""Latency of a generator: ``latency-b1-cpu@1`` on the host timer, ``latency-b1@1`` with device synchronisation."""
+"""Latency of a generator: ``latency-b1-cpu@1`` (host timer), ``latency-b1@1`` (device synchronised)."""
 
 from __future__ import annotations
 

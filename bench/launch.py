@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,9 +122,9 @@ def execute(request: Request) -> int:
 
 def show(suite: Suite, records: list[Record], notes: list[str]) -> None:
     """Print the leaderboard of what ran, then notes."""
+    from bench.cli.leaderboard import show as as_shown
     from bench.report.table import tables
-    from bench.report.terminal import terminal
 
-    print(terminal(tables(records, suite), colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+    print(as_shown(tables(records, suite), to_file=False))
     for note in notes:
         print(f"note: {note}")

@@ -56,7 +56,10 @@ def load_plugin(path: Path) -> dict[str, type[Distiller]]:
     found = {
         value.name: value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Distiller) and value.__module__ == name
+        if isinstance(value, type)
+        and issubclass(value, Distiller)
+        and value.__module__ == name
+        and hasattr(value, "name")
     }
     if not found:
         raise UsageError(f"--plugin {path}: defines no subclass of baselines.distiller.Distiller")

@@ -25,7 +25,7 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "safetensors", "torch-fid
 
 @cache
 def code_state() -> tuple[str | None, bool, str | None]:
-    """Commit of the package's own repository, whether the tree differs from it, and the digest of the difference.
+    """Commit of the package's own repository, whether the tree differs, and the digest of the difference.
 
     An installed package without a repository gives (None, False, None); its version stands in ``packages``.
     """

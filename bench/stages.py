@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -24,6 +25,8 @@ from bench.sampling import device_class, draw_samples
 from bench.store import Events, Store, file_digest, read_json
 from bench.training import Snapshot, Training
 from metrics.statistics import summarise
+
+NEEDS: tuple[Literal["data", "pairs", "features"], ...] = ("data", "pairs", "features")
 
 
 @dataclass(frozen=True)
@@ -211,13 +214,20 @@ class CellStages:
                 )
         return points
 
+    def curve_floor(self) -> CurvePoint:
+        """What an anchor scores by the curve protocol, whose fewer samples raise every distance."""
+        protocol = self.cell.suite.protocol
+        samples = self.sample(None, 0, protocol.curve_seed, protocol.curve_samples)
+        return CurvePoint(work=0.0, images=0, steps=0, metrics=self.score(samples, protocol.curve_seed))
+
     # ------------------------------------------------------------------ record
 
     def record(self) -> Record:
         """Run all stages and put the record together."""
         if self.cell.kind != "student":
             rows = [self.row(None, steps, 0.0) for steps in self.cell.steps]
-            return self.bare_record("ok").model_copy(update={"rows": rows})
+            curve = [self.curve_floor()] if self.cell.kind == "anchor" else []
+            return self.bare_record("ok").model_copy(update={"rows": rows, "curve": curve})
         folder = self.distil()
         training = read_json(folder / "training.json")
         snapshots = sorted(folder.glob("snapshot-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))
@@ -242,6 +252,7 @@ class CellStages:
             label=cell.label,
             kind=cell.kind,
             paper=method.cls.paper if method else None,
+            needs=[need for need in NEEDS if method and getattr(method.cls.needs, need)],
             config=cell.config.model_dump(mode="json") if cell.config is not None else {},
             budget=cell.budget_name,
             seed=cell.seed,

@@ -3,8 +3,8 @@
     runs/<suite>@<version>/<cell-id>/   spec.json  status.json  events.jsonl  stages.json  record.json
     runs/stages/<kind>/<key>/           what a stage made, and done.json (inputs and digests of its files)
 
-A stage's key is the hash of its inputs and of the code that makes it. A finished stage is never made again; an
-unfinished one keeps its checkpoints and goes on.
+A stage's key is the hash of its inputs and of the code that makes it. A finished stage is never made again;
+an unfinished one keeps its checkpoints and goes on.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Store:
         return self.root / "stages" / kind / digest(inputs)[:20]
 
     def stage(self, kind: str, inputs: dict[str, Any], make: Callable[[Path], None]) -> Path:
-        """The folder of a finished stage, making it if needed; ``make(folder)`` may find its own earlier work there.
+        """The folder of a finished stage, made if needed; ``make(folder)`` may find its earlier work there.
 
         Raises:
             Locked: another process is making it and did not finish within the waiting time.
@@ -100,7 +100,8 @@ class Store:
             found = file_digest(path) if path.is_file() else "no file"
             if found != expected:
                 raise BenchError(
-                    f"{path}: damaged: sha256 found {found}, expected {expected}; delete the folder {folder} to remake it"
+                    f"{path}: damaged: sha256 found {found}, expected {expected}; "
+                    f"delete the folder {folder} to remake it"
                 )
         return folder
 

@@ -1,4 +1,4 @@
-"""Training of the small teachers that ship: resumable, ending in safetensors and the record of the training."""
+"""Training of the small teachers that ship: resumable, ending in safetensors and a record of the training."""
 
 from __future__ import annotations
 
@@ -51,9 +51,8 @@ def teach(
             seconds, clock = seconds + time.monotonic() - clock, time.monotonic()
             _save(checkpoint, training, history, seconds)
             shown = "" if held_out is None else f", held-out {held_out:.4f}"
-            say(
-                f"{name}: iteration {training.iteration}/{total}, loss {history[-1][1]:.4f}{shown}, {seconds:.0f} s"
-            )
+            line = f"{name}: iteration {training.iteration}/{total}, loss {history[-1][1]:.4f}"
+            say(f"{line}{shown}, {seconds:.0f} s")
     if total < training.recipe.iterations:
         return None
     return _publish(name, training, history, seconds, out)

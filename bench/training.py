@@ -1,7 +1,7 @@
 """Training of one method under a budget: loop, evaluation average, snapshots, checkpoints, watchdog.
 
-A training is a pure function of its inputs. It can be killed at any moment: checkpoints are written whole or not
-at all, and a resumed run repeats the lost iterations with the same numbers.
+A training is a pure function of its inputs. It can be killed at any moment: checkpoints are written whole or
+not at all, and a resumed run repeats the lost iterations with the same numbers.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Training:
         self.status = "ok"
 
     def run(self) -> None:
-        """Train to the end of the budget, from the latest checkpoint if there is one, and write ``cost.json``."""
+        """Train to the end of the budget, from the latest checkpoint if any, and write ``training.json``."""
         self.resume()
         saved = clock = time.monotonic()
         while True:
@@ -114,7 +114,7 @@ class Training:
         return scalars
 
     def take_due_snapshots(self) -> None:
-        """Write the snapshot once the next fraction of the budget is reached (skipped ones share one file)."""
+        """Write a snapshot when the next fraction of the budget is reached (ones leapt over are not made)."""
         due = sum(self.context.work >= fraction * self.budget.work for fraction in SNAPSHOT_FRACTIONS)
         if due > self.snapshots:
             self.snapshots = due

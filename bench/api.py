@@ -1,0 +1,101 @@
+"""The typed Python API: load what stands behind a leaderboard row and sample from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from baselines.distiller import Generator
+from bench.errors import AssetError, UsageError
+from bench.lab import Lab
+from bench.methods import MethodRegistry
+from bench.record import Record, Row, read_record
+from bench.sampling import draw_samples
+from bench.store import file_digest, read_json
+from bench.suite import load_suite
+from bench.training import Snapshot
+
+
+@dataclass(frozen=True)
+class LoadedRow:
+    """A student behind a row.
+
+    Attributes:
+        record: the whole record; row: the line of it that was asked for.
+        lab: suite, teacher and evaluator; generator: ready to sample.
+    """
+
+    record: Record
+    row: Row
+    lab: Lab
+    generator: Generator
+
+    def sample(self, count: int, seed: int | None = None) -> np.ndarray:
+        """Samples ``0 .. count`` of a block as they are scored: uint8 images or points, ``[count, *shape]``.
+
+        Args:
+            seed: of the block; by default that of the protocol's first repeat, so that the samples behind the
+                row's number come back.
+        """
+        protocol = self.lab.suite.protocol
+        x = draw_samples(
+            self.generator,
+            self.lab.space,
+            self.lab.evaluator.labels,
+            seed=protocol.seed if seed is None else seed,
+            count=count,
+            steps=self.row.steps,
+            batch=protocol.batch,
+            device=self.lab.device,
+        )
+        return self.lab.evaluator.pixels(x)
+
+
+def load(
+    folder: str | Path, steps: int | None = None, device: str = "cpu", plugins: tuple[Path, ...] = ()
+) -> LoadedRow:
+    """Load the student of a finished run.
+
+    Args:
+        folder: a cell's folder ``runs/<suite>@<version>/<cell-id>``.
+        steps: step count of the row; needed where the record has several.
+        plugins: files that define the method, if it is not built in.
+
+    Raises:
+        UsageError: no record there, not a student, or a step count without a row.
+        AssetError: the weights are not those of the record (both digests are shown).
+    """
+    folder = Path(folder)
+    record = read_record(folder / "record.json")
+    rows = {row.steps: row for row in record.rows}
+    if record.kind != "student" or not rows:
+        raise UsageError(
+            f"{folder}: a {record.kind} with status {record.status!r}, expected a finished student"
+        )
+    if steps is None and len(rows) == 1:
+        steps = next(iter(rows))
+    if steps not in rows:
+        raise UsageError(
+            f"{folder}: steps found {steps}, expected one of {', '.join(map(str, sorted(rows)))}"
+        )
+    lab = Lab.open(load_suite(record.suite), device)
+    cls = MethodRegistry(plugins).find(record.method).cls
+    config = cls.Config.model_validate(record.config)
+    path = last_snapshot(folder)
+    if file_digest(path) != rows[steps].student_sha256:
+        raise AssetError(
+            f"{path}: sha256 found {file_digest(path)}, expected {rows[steps].student_sha256} (record)"
+        )
+    snapshot = Snapshot(path, lab.entry.build, cls.student_scaling(config, lab.space))
+    return LoadedRow(record, rows[steps], lab, cls.generator(snapshot.students, config, lab.space))
+
+
+def last_snapshot(folder: Path) -> Path:
+    """The weights at the end of a cell's training."""
+    stage = folder.parent.parent / read_json(folder / "stages.json")["distil"]
+    snapshots = sorted(stage.glob("snapshot-*.safetensors"), key=lambda path: int(path.stem.split("-")[1]))
+    if not snapshots:
+        raise AssetError(f"{stage}: no snapshot of the student; run the cell again")
+    return snapshots[-1]

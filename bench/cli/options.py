@@ -1,0 +1,29 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.errors import UsageError
+
+SuiteName = Annotated[str, typer.Option(help="suite by name, or a suite file (*.toml)")]
+Steps = Annotated[str | None, typer.Option("--nfe", help="step counts, such as 1,2,4 [default: the suite's]")]
+SeedCount = Annotated[int | None, typer.Option(min=1, help="training seeds [default: the suite's]")]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="Python file that defines methods; repeatable")
+]
+
+
+def parse_steps(text: str | None) -> tuple[int, ...] | None:
+    """Step counts from ``1,2,4``; raises UsageError for anything else."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(
+            f"--nfe: found {text!r}, expected positive integers separated by commas, such as 1,2,4"
+        )
+    return tuple(sorted({int(part) for part in parts}))
