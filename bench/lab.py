@@ -15,7 +15,7 @@ from baselines.diffusion.ema import EMALaw
 from baselines.diffusion.samplers import SOLVERS
 from baselines.distiller import Generator, Space, Teacher
 from baselines.generators import ODESolver
-from baselines.teachers.registry import TeacherEntry, WeightsError, load_teacher
+from baselines.teachers.registry import TEACHERS, TeacherEntry, WeightsError, load_teacher
 from bench.cell import Cell
 from bench.context import RunContext
 from bench.errors import AssetError, unknown
@@ -50,12 +50,12 @@ class Lab:
         Raises:
             AssetError: missing or damaged weights (both digests are shown).
         """
+        if suite.teacher not in TEACHERS:
+            raise unknown("teacher", suite.teacher, TEACHERS, f"suite {suite.name}")
         try:
             entry, net, digest = load_teacher(suite.teacher)
         except WeightsError as error:
             raise AssetError(str(error)) from error
-        except KeyError as error:
-            raise unknown("teacher", suite.teacher, [], f"suite {suite.name}") from error
         place = torch.device(device)
         exact = None if entry.exact is None else entry.exact().eval().requires_grad_(False).to(place)
         label = torch.zeros(1, dtype=torch.long) if entry.space.n_classes else None

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from bench.atomic import write_atomic
 from bench.errors import BenchError, UsageError
 
+WAIT_SECONDS = 5.0  # for a folder that another process works on
 LAYOUT = 1  # of run folders; another number is refused, never guessed at
 
 
@@ -112,11 +113,11 @@ def is_result(path: Path) -> bool:
 
 
 @contextmanager
-def locked(folder: Path, wait: float = 5.0) -> Iterator[None]:
-    """Hold the folder alone; after ``wait`` seconds raise Locked naming the holder."""
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder alone; after ``WAIT_SECONDS`` raise Locked naming the holder."""
     lock, holder = FileLock(folder / ".lock"), folder / ".holder"
     try:
-        lock.acquire(timeout=wait)
+        lock.acquire(timeout=WAIT_SECONDS)
     except Timeout as error:
         who = holder.read_text() if holder.is_file() else "another process"
         raise Locked(f"{folder}: in use by {who}; wait for it, or choose another --out") from error

@@ -137,7 +137,8 @@ def parse_suite(path: Path) -> Suite:
         suite = Suite.model_validate(raw)
     except ValidationError as error:
         raise UsageError(describe(path, error)) from error
-    suite.column(suite.primary)
+    if suite.primary not in {column.key for column in suite.metrics}:
+        raise unknown("metric", suite.primary, [c.key for c in suite.metrics], f"{path}: key 'primary'")
     return suite
 
 

@@ -108,7 +108,8 @@ def test_a_second_run_finds_everything_done(finished: Path, capsys: pytest.Captu
 
 
 def test_row_can_be_loaded_and_sampled(finished: Path) -> None:
-    folder = next(p.parent for p in finished.glob("runs/*/*/record.json") if read_record(p).label == "progressive")
+    paths = finished.glob("runs/*/*/record.json")
+    folder = next(path.parent for path in paths if read_record(path).label == "progressive")
     stored = json.loads((folder / "stages.json").read_text())["samples-4"]
     expected = load_file(finished / "runs" / stored / "samples.safetensors")["samples"]
     # the tiny suite is no shipped one: load by hand what bench.load would look up by name
@@ -140,7 +141,8 @@ def test_row_can_be_loaded_and_sampled(finished: Path) -> None:
 
 
 def test_api_samples_what_the_row_scored(tmp_path: Path) -> None:
-    assert main(["run", "--suite", "gmm2d", "--smoke", "--no-references", "--method", "sid", "--out", str(tmp_path)]) == 0
+    words = ["--smoke", "--no-references", "--method", "sid", "--out", str(tmp_path)]
+    assert main(["run", "--suite", "gmm2d", *words]) == 0
     path = next(tmp_path.glob("*/*/record.json"))
     loaded = bench.load(path.parent)
     stored = json.loads((path.parent / "stages.json").read_text())["samples-1"]
@@ -167,8 +169,8 @@ def test_a_failing_cell_becomes_a_row_and_the_rest_go_on(tmp_path: Path, plugin:
 
 def test_fail_fast_stops_at_the_first(tmp_path: Path, plugin: Path) -> None:
     suite, out = tiny_suite(tmp_path), tmp_path / "runs"
-    words = ["--no-references", "--plugin", str(plugin), "--method", "raises", "--method", "good", "--fail-fast"]
-    assert run(suite, out, *words) == 1
+    words = ["--no-references", "--plugin", str(plugin), "--method", "raises", "--method", "good"]
+    assert run(suite, out, *words, "--fail-fast") == 1
     assert set(records(out)) == {"raises"}
 
 
@@ -194,7 +196,7 @@ def test_a_hung_step_is_stopped(tmp_path: Path, plugin: Path) -> None:
 
 
 def test_seconds_limit_truncates(tmp_path: Path, plugin: Path) -> None:
-    suite = tiny_suite(tmp_path, **{"work = 6_000_000": "work = 6_000_000\nseconds = 0.3", "work = 9_000": "work = 1e9"})
+    suite = tiny_suite(tmp_path, **{"work = 9_000": "work = 1e9\nseconds = 0.3"})
     assert run(suite, tmp_path / "runs", "--no-references", "--plugin", str(plugin), "--method", "good") == 0
     assert records(tmp_path / "runs")["good"].status == "truncated"
 
@@ -203,12 +205,14 @@ def test_interrupt_saves_and_says_how_to_resume(
     tmp_path: Path, plugin: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BENCH_TEST_FLAG", str(tmp_path / "flag"))
-    suite, words = tiny_suite(tmp_path), ["--no-references", "--plugin", str(plugin), "--method", "interrupts"]
+    suite = tiny_suite(tmp_path)
+    words = ["--no-references", "--plugin", str(plugin), "--method", "interrupts"]
     assert run(suite, tmp_path / "runs", *words) == 130
     assert "resumes" in capsys.readouterr().out
     assert run(suite, tmp_path / "runs", *words) == 0  # goes on
     assert run(suite, tmp_path / "again", *words) == 0  # undisturbed
-    assert values(records(tmp_path / "runs")["interrupts"]) == values(records(tmp_path / "again")["interrupts"])
+    resumed, undisturbed = records(tmp_path / "runs"), records(tmp_path / "again")
+    assert values(resumed["interrupts"]) == values(undisturbed["interrupts"])
 
 
 def test_killed_at_ten_random_moments_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ def tiny_suite(folder: Path, **edits: str) -> Path:
     return path
 
 
-MISBEHAVING = '''
+MISBEHAVING = """
 import time
 import torch
 from baselines.distiller import Distiller, Needs, descend
@@ -109,4 +109,4 @@ class Interrupts(Base):
             open(os.environ["BENCH_TEST_FLAG"], "w").close()
             raise KeyboardInterrupt
         return {"loss": loss.detach()}
-'''
+"""
