@@ -20,36 +20,32 @@ from metrics.statistics import Summary, summarise
 
 def bootstrap_floor(
     distance: Callable[[np.ndarray], float],
-    rows: int,
-    count: int,
-    rng: np.random.Generator,
+    draw: Callable[[], np.ndarray],
     draws: int = 20,
 ) -> Summary:
-    """Summary over bootstrap draws of ``distance(indices)``, ``count`` indices into ``rows`` reference rows.
+    """Summary over ``draws`` of ``distance(rows)``, where ``draw()`` gives the rows of the reference to take.
 
     ``std`` is the spread of one measurement, not of the mean.
 
     Raises:
-        ValueError: no rows, count or draws.
+        ValueError: no draws.
     """
-    if min(rows, count, draws) < 1:
-        raise ValueError(
-            f"floor: expected rows, count and draws of 1 or more, found {rows}, {count}, {draws}"
-        )
-    return summarise([distance(rng.integers(rows, size=count)) for _ in range(draws)])
+    return summarise([distance(draw()) for _ in range(draws)])
 
 
 def frechet_floor(reference: ArrayLike, count: int, rng: np.random.Generator, draws: int = 20) -> Summary:
     """Floor of the Frechet distance at N = ``count`` against reference features ``[M, d]``.
 
     Raises:
-        ValueError: as ``frechet_distance`` and ``bootstrap_floor``.
+        ValueError: as ``frechet_distance``, or no draws.
     """
     features = feature_matrix(reference, "reference")
     whole = Moments.of(features)
-    return bootstrap_floor(
-        lambda rows: frechet_distance(Moments.of(features[rows]), whole), len(features), count, rng, draws
-    )
+
+    def distance(rows: np.ndarray) -> float:
+        return frechet_distance(Moments.of(features[rows]), whole)
+
+    return bootstrap_floor(distance, lambda: rng.integers(len(features), size=count), draws)
 
 
 def class_frechet_floor(
@@ -62,15 +58,21 @@ def class_frechet_floor(
 ) -> Summary:
     """Floor of the class-conditional distance at N = ``count``; features ``[M, d]`` and labels ``[M]``.
 
+    Every class is asked for equally often; where ``count`` does not divide, the first ones once more.
+
     Raises:
-        ValueError: as ``class_frechet_distance`` and ``bootstrap_floor``.
+        ValueError: as ``class_frechet_distance``, a class has no reference row, or no draws.
     """
     features = feature_matrix(reference, "reference")
     named = class_labels(labels, len(features), classes, "reference labels")
+    asked = np.bincount(np.arange(count) % classes, minlength=classes)
+
+    def draw() -> np.ndarray:
+        return np.concatenate([rng.choice(np.flatnonzero(named == c), asked[c]) for c in range(classes)])
 
     def distance(rows: np.ndarray) -> float:
         return class_frechet_distance(
             real=features, real_labels=named, fake=features[rows], fake_labels=named[rows], classes=classes
         )
 
-    return bootstrap_floor(distance, len(features), count, rng, draws)
+    return bootstrap_floor(distance, draw, draws)

@@ -92,5 +92,12 @@ def test_floor_is_repeatable_and_refuses_nothing_to_draw():
     features, _ = labelled(10, 300)
     first, second = (frechet_floor(features, 200, np.random.default_rng(1), draws=3) for _ in range(2))
     assert first == second
-    with pytest.raises(ValueError, match="of 1 or more, found 10, 0, 20"):
-        bootstrap_floor(lambda rows: 0.0, 10, 0, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="one or more finite numbers"):
+        bootstrap_floor(lambda rows: 0.0, lambda: np.arange(3), draws=0)
+
+
+def test_class_floor_asks_for_every_class_equally():
+    features, labels = labelled(11, 1000)
+    rows = np.concatenate([np.flatnonzero(labels != 3), np.flatnonzero(labels == 3)[:9]])  # a rare class
+    found = class_frechet_floor(features[rows], labels[rows], CLASSES, 40, np.random.default_rng(0), draws=3)
+    assert len(found.values) == 3  # 40 plain draws of 759 rows would hold too few of the rare class
