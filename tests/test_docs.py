@@ -1,0 +1,151 @@
+"""What the documents state about the code is compared with the code."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from bench.catalog import METHODS
+from bench.cli import VERBS, command
+from bench.context import RunContext
+from bench.lab import Lab
+from bench.latency import TIMED, WARM_UP
+from bench.meter import Meter
+from bench.methods import MethodRegistry, load_plugin
+from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, Provenance, Record, Row
+from bench.references import bibliography
+from bench.report.describe import value_text
+from bench.suite import load_suite, suite_names
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+EXAMPLE = DOCS / "examples" / "one_step_regression.py"
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [*DOCS.rglob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+)
+METHOD_PAGES = sorted(path.stem for path in (DOCS / "methods").glob("*.md"))
+SUITE_PAGES = sorted(path.stem for path in (DOCS / "suites").glob("*.md"))
+
+
+@cache
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def section(page: str, heading: str) -> str:
+    """The text under a heading, up to the next heading of any level."""
+    parts = re.split(r"^#+ (.+)$", text_of(page), flags=re.MULTILINE)
+    found = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert heading in found, f"{page}: no heading {heading!r}; found: {', '.join(found)}"
+    return found[heading]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Cells of the body of the only table in a text, code marks removed."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines]
+    return cells[2:]
+
+
+def test_contributing_quotes_the_example_file() -> None:
+    quoted = re.search(r"```python\n(.*?)```", text_of("CONTRIBUTING.md"), re.DOTALL)
+    assert quoted and quoted[1] == EXAMPLE.read_text(encoding="utf-8")
+
+
+def test_the_example_trains() -> None:
+    cls = load_plugin(EXAMPLE)["one_step_regression"]
+    lab, meter, size = Lab.open(load_suite("gmm2d")), Meter(), 4
+
+    def draw(batch: int, count: int):  # type: ignore[no-untyped-def]
+        return lab.entry.draw(0, batch, count)
+
+    context = RunContext(lab.space, draw, meter, budget=1e4, batch_size=size, seed=0, data_free=True)
+    config = cls.Config()
+    method = cls(lab.teacher(meter), config, context)
+    before = [p.detach().clone() for p in method.student.plain.parameters()]
+    first = float(method.step(context.next_batch())["loss"])
+    assert first > 0
+    assert any((p != q).any() for p, q in zip(before, method.student.plain.parameters(), strict=True))
+    assert meter.by_role() == {"student": 3 * size, "teacher": (2 * config.solver_steps - 1) * size}
+
+
+@pytest.mark.parametrize("name", METHOD_PAGES)
+def test_options_of_a_method_are_those_of_its_config(name: str) -> None:
+    fields = MethodRegistry().find(name).cls.Config.model_fields
+    expected = [[key, value_text(field.default), field.description] for key, field in fields.items()]
+    assert rows(section(f"docs/methods/{name}.md", "Options")) == expected
+
+
+@pytest.mark.parametrize("name", METHOD_PAGES)
+def test_page_of_a_method_cites_its_paper(name: str) -> None:
+    assert f"[@{METHODS[name].paper}]" in text_of(f"docs/methods/{name}.md")
+
+
+def test_every_suite_has_a_page() -> None:
+    assert suite_names() == SUITE_PAGES
+
+
+@pytest.mark.parametrize("name", SUITE_PAGES)
+def test_tables_of_a_suite_are_those_of_its_file(name: str) -> None:
+    suite, page = load_suite(name), f"docs/suites/{name}.md"
+    budgets = [[key, f"{budget.work:,.0f}"] for key, budget in suite.budgets.items()]
+    assert [row[:2] for row in rows(section(page, "Budgets"))] == budgets
+    metrics = [[m.key, m.title, m.better, str(m.digits)] for m in suite.metrics]
+    assert [row[:4] for row in rows(section(page, "Metrics"))] == metrics
+    solvers = [suite.teacher_rows, *suite.solver_rows]
+    assert [row[1:] for row in rows(section(page, "References"))] == [
+        [line.solver, ", ".join(map(str, line.nfe))] for line in solvers
+    ]
+    anchors = section(page, "Anchors")
+    assert re.findall(r"^- `(.+?)`", anchors, re.MULTILINE) == list(suite.anchors)
+
+
+@pytest.mark.parametrize("name", SUITE_PAGES)
+def test_fields_of_a_protocol_are_those_of_the_suite(name: str) -> None:
+    protocol = load_suite(name).protocol
+    expected = [
+        [key, "none" if value is None else str(value)] for key, value in protocol.model_dump().items()
+    ]
+    assert [row[:2] for row in rows(section("docs/protocols.md", protocol.id))] == expected
+
+
+def test_latency_protocol_states_its_calls() -> None:
+    stated = {row[0]: row[1] for row in rows(section("docs/protocols.md", "latency-b1-cpu@1"))}
+    assert (stated["warm-up"], stated["timed"], stated["batch"]) == (str(WARM_UP), str(TIMED), "1")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_and_option_is_documented(verb: str) -> None:
+    params = command().get_command(None, verb).params
+    options = [max(p.opts, key=len) for p in params if p.param_type_name == "option"]
+    stated = re.findall(r"^\| `(--[\w-]+)", section("docs/command-line.md", f"bench {verb}"), re.MULTILINE)
+    assert stated == [option for option in options if option != "--help"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [Record, Row, MetricValue, Latency, CurvePoint, Cost, Failure, Provenance],
+    ids=lambda p: p.__name__,
+)
+def test_fields_of_a_record_are_documented(part: type[BaseModel]) -> None:
+    stated = [row[0] for row in rows(section("docs/records.md", part.__name__))]
+    assert stated == list(part.model_fields)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere_and_keys_are_in_the_bibliography(page: str) -> None:
+    folder = (ROOT / page).parent
+    links = re.findall(r"\]\((?!https?://)([^)#\s]+)", text_of(page))
+    assert [link for link in links if not (folder / link).exists()] == []
+    assert [key for key in re.findall(r"\[@([\w-]+)\]", text_of(page)) if key not in bibliography()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_lines_fit(page: str) -> None:
+    long = [line for line in text_of(page).splitlines() if len(line) > 130 and not line.startswith("|")]
+    assert long == []
