@@ -17,22 +17,12 @@ from torch import Tensor
 
 from baselines.diffusion.cond import Cond
 from baselines.discriminator import GAN, Adversary, NoGAN, attach_head
-from baselines.distiller import (
-    Batch,
-    Context,
-    Distiller,
-    Needs,
-    Network,
-    Settings,
-    Space,
-    Teacher,
-    descend,
-    frozen,
-)
+from baselines.distiller import Batch, Context, Needs, Network, Settings, Space, Teacher, descend, frozen
 from baselines.distribution_matching import DistributionMatching
 from baselines.fake_score import FakeScore, KarrasIndexLaw
 from baselines.generators import RenoisingSteps, dmd2_levels
 from baselines.rates import warm_up
+from baselines.states import STUDENT, StateDistiller
 
 
 class DMD2Config(Settings):
@@ -62,7 +52,7 @@ class State:
     cond: Cond
 
 
-class DMD2(Distiller):
+class DMD2(StateDistiller):
     """Frozen teacher, generator, and a critic (fake score with head) updated ``ratio`` times as often.
 
     Units per sample and iteration, with e and h the cost of encoder and head: generator 1, fake score 3, and
@@ -75,6 +65,7 @@ class DMD2(Distiller):
     summary: ClassVar[str] = "distribution matching with frequent critic updates and a diffusion GAN"
     needs: ClassVar[Needs] = Needs(data=True, features=True)
     Config: ClassVar[type[Settings]] = DMD2Config
+    NATIVE: ClassVar[int] = STUDENT
 
     def __init__(self, teacher: Teacher, config: DMD2Config, context: Context) -> None:
         super().__init__(teacher, config, context)
@@ -84,7 +75,7 @@ class DMD2(Distiller):
         fake = context.network("fake", teacher.net)
         self.fake = FakeScore(fake, KarrasIndexLaw(grid), self.space.sigma_data)
         law = KarrasIndexLaw(grid, config.bin_min, config.bin_max)
-        self.matching = DistributionMatching(teacher.denoiser, fake, law)
+        self.matching = DistributionMatching(self.bounded(teacher.denoiser), self.bounded(fake), law)
         self.gan: Adversary = NoGAN()
         if config.gan == "on":
             head = attach_head(fake, self.space, context)
@@ -104,8 +95,15 @@ class DMD2(Distiller):
         stop = int(draws.integers(0, self.config.steps, 1))
         x = draws.normal(*shape) * self.levels[0]
         for k in range(stop):
-            x = self.student(x, self.levels[k], batch.cond) + self.levels[k + 1] * draws.normal(*shape)
-        return State(x, torch.full((batch.size,), self.levels[stop], device=x.device), batch.cond)
+            x_hat = self.bounded(self.student)(x, self.levels[k], batch.cond)
+            x = x_hat + self.levels[k + 1] * draws.normal(*shape)
+        return self.state_at(x, torch.full((batch.size,), stop, device=x.device), batch.cond)
+
+    def sampler_levels(self) -> list[float]:
+        return self.levels
+
+    def state_at(self, x: Tensor, node: Tensor, cond: Cond) -> State:
+        return State(x, torch.tensor(self.levels, device=x.device)[node], cond)
 
     def generate(self, state: State) -> Tensor:
         """Clean prediction ``G(x, sigma)``, which goes into every loss."""

@@ -3,7 +3,6 @@
 The student f maps any point of a teacher's ODE trajectory to its end: f at a node must agree with the target
 network's f at the node ``skip`` fine steps below, reached by one teacher solver step. The scaling pins
 ``f(x, sigma_min) = x``. On an EDM grid this is CM's consistency distillation with ``fine / skip`` intervals.
-Guidance strength as a network input belongs to text-conditioned suites and is not part of this file.
 """
 
 from __future__ import annotations
@@ -21,9 +20,11 @@ from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import BoundaryScaling, per_sample
 from baselines.diffusion.ema import ema_update
 from baselines.diffusion.noise import KarrasGrid
+from baselines.diffusion.samplers import ddim_step
 from baselines.distances import DISTANCES
-from baselines.distiller import Batch, Context, Distiller, Needs, Network, Settings, Space, Teacher, descend
+from baselines.distiller import Batch, Context, Needs, Network, Settings, Space, Teacher, descend
 from baselines.generators import RenoisingSteps
+from baselines.states import StateDistiller
 
 
 class LCMConfig(Settings):
@@ -60,8 +61,7 @@ class State:
 
 def euler_step(denoiser: Network, x: Tensor, upper: Tensor, lower: Tensor, cond: Cond) -> Tensor:
     """One first-order step (DDIM) of the probability-flow ODE."""
-    x0 = denoiser(x, upper, cond)
-    return x0 + per_sample(lower / upper, x) * (x - x0)
+    return ddim_step(x, denoiser(x, upper, cond), upper, lower)
 
 
 def heun_step(denoiser: Network, x: Tensor, upper: Tensor, lower: Tensor, cond: Cond) -> Tensor:
@@ -86,11 +86,8 @@ def serving_levels(grid: KarrasGrid, config: LCMConfig, steps: int) -> list[floa
     return [float(nodes[k * (len(nodes) - 1) // steps]) for k in range(steps)]
 
 
-class LCM(Distiller):
-    """Student f, its slowly following target network, and the frozen teacher; one training serves all steps.
-
-    Units per sample and iteration: student 3, target 1, teacher 1 (Euler) or 2 (Heun).
-    """
+class LCM(StateDistiller):
+    """Student f (3 units per sample), its slow target network (1), frozen teacher (Euler 1, Heun 2)."""
 
     name: ClassVar[str] = "lcm"
     paper: ClassVar[str] = "luo2023lcm"
@@ -100,7 +97,7 @@ class LCM(Distiller):
 
     def __init__(self, teacher: Teacher, config: LCMConfig, context: Context) -> None:
         super().__init__(teacher, config, context)
-        scaling = self.student_scaling(config, self.space)
+        scaling, self.floor = self.student_scaling(config, self.space), self.space.sigma_min
         self.student = context.network("student", teacher.net, scaling=scaling)
         self.follower = context.network("target", teacher.net, scaling=scaling, trainable=False)
         self.optimizer = context.optimizer("student", self.student, lr=config.lr)
@@ -119,15 +116,21 @@ class LCM(Distiller):
         """Data noised to a uniformly drawn node (the last one, sigma_min, is only ever a target)."""
         draws = self.context.draws()
         node = draws.integers(0, len(self.nodes) - 1, batch.size)
-        upper = self.nodes[node]
-        x = batch.x0 + per_sample(upper, batch.x0) * draws.normal(*batch.x0.shape)
-        return State(x, upper, self.nodes[node + 1], batch.cond)
+        x = batch.x0 + per_sample(self.nodes[node], batch.x0) * draws.normal(*batch.x0.shape)
+        return State(x, self.nodes[node], self.nodes[node + 1], batch.cond)
+
+    def sampler_levels(self) -> list[float]:
+        return serving_levels(self.space.grid, self.config, min(4, max(self.config.serves)))
+
+    def state_at(self, x: Tensor, node: Tensor, cond: Cond) -> State:
+        index = node * (len(self.nodes) - 1) // len(self.sampler_levels())
+        return State(x, self.nodes[index], self.nodes[index + 1], cond)
 
     @torch.no_grad()
     def target(self, state: State) -> Tensor:
         """One teacher step down, then the target network's end point."""
-        x = self.solve(self.teacher.denoiser, state.x, state.upper, state.lower, state.cond)
-        return self.follower(x, state.lower, state.cond)
+        x = self.solve(self.bounded(self.teacher.denoiser), state.x, state.upper, state.lower, state.cond)
+        return self.bounded(self.follower)(x, state.lower, state.cond)
 
     def loss(self, state: State) -> Tensor:
         """``d(f_theta(x; upper), f_target(solver(x); lower))``, mean over pixels and batch."""

@@ -1,7 +1,6 @@
 """PD: progressive distillation (Salimans and Ho, ICLR 2022), on EDM's Karras ladder.
 
-Each stage halves the steps: the student learns to do in one Euler step what the previous student does in two.
-The target is a convex mix of two denoiser outputs: the paper's quotient without its cancellation.
+Each stage halves the steps: the student learns to do in one Euler step what the previous one does in two.
 """
 
 from __future__ import annotations
@@ -16,9 +15,11 @@ from torch import Tensor
 
 from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import per_sample
-from baselines.distiller import Batch, Context, Distiller, Needs, Network, Settings, Space, Teacher, descend
+from baselines.diffusion.samplers import ddim_step
+from baselines.distiller import Batch, Context, Draws, Needs, Network, Settings, Space, Teacher, descend
 from baselines.generators import KarrasLadder
 from baselines.losses import pixel_mean, truncated_snr_weight
+from baselines.states import StateDistiller
 
 Steps = Literal[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096]  # the halving ladder
 
@@ -28,10 +29,8 @@ class PDConfig(Settings):
 
     first: Steps = Field(64, description="steps of the first student (its teacher takes twice)")
     serves: tuple[Steps, ...] = Field((1, 2, 4, 8), description="step counts that are kept and evaluated")
-    late_share: float = Field(
-        2.0, gt=0, description="length of the stages for 2 and 1 steps, relative to the others"
-    )
-    lr: float = Field(5e-5, gt=0, description="Adam rate at the start of each stage; linear to 0 within it")
+    late_share: float = Field(2.0, gt=0, description="length of the stages for 2 and 1 steps; others are 1")
+    lr: float = Field(5e-5, gt=0, description="Adam rate at the start of a stage; linear to 0 within it")
     clip: float = Field(1.0, gt=0, description="L2 norm at which gradients are cut")
 
 
@@ -55,7 +54,7 @@ def convex_target(d1: Tensor, d2: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Te
     return per_sample(w1, d1) * d1 + per_sample(a * (b - c) / (b * (a - c)), d1) * d2
 
 
-class ProgressiveDistillation(Distiller):
+class ProgressiveDistillation(StateDistiller):
     """The halving ladder first, ..., 2, 1; stages share the budget, the last two take ``late_share`` each."""
 
     name: ClassVar[str] = "progressive"
@@ -67,17 +66,14 @@ class ProgressiveDistillation(Distiller):
     def __init__(self, teacher: Teacher, config: PDConfig, context: Context) -> None:
         super().__init__(teacher, config, context)
         self.ladder = [config.first >> k for k in range(config.first.bit_length())]
-        shares = torch.tensor(
-            [config.late_share if n <= 2 else 1.0 for n in self.ladder], dtype=torch.float64
-        )
+        shares = torch.tensor([config.late_share if n <= 2 else 1 for n in self.ladder], dtype=torch.float64)
         self.ends = (shares.cumsum(0) / shares.sum()).tolist()  # progress at which each stage ends
         self.student = context.network("student", teacher.net)
         self.previous = context.network("teacher-of-stage", teacher.net, trainable=False)
         kept: list[int] = [n for n in config.serves if 1 < n <= config.first]
         self.kept = {n: context.network(f"student-{n}", teacher.net, trainable=False) for n in kept}
         self.optimizer = context.optimizer("student", self.student, lr=config.lr)
-        self.stage = 0
-        self.work_done: dict[int, float] = {}
+        self.stage, self.work_done = 0, dict[int, float]()
 
     @classmethod
     def served_nfe(cls, config: Any) -> tuple[int, ...]:
@@ -85,8 +81,7 @@ class ProgressiveDistillation(Distiller):
 
     def advance(self) -> None:
         """Freeze the student as the next teacher, keep it if served; start afresh: Adam state, rate, N/2."""
-        steps = self.ladder[self.stage]
-        weights = self.student.plain.state_dict()
+        steps, weights = self.ladder[self.stage], self.student.plain.state_dict()
         self.previous.plain.load_state_dict(weights)
         if steps in self.kept:
             self.kept[steps].plain.load_state_dict(weights)
@@ -94,27 +89,32 @@ class ProgressiveDistillation(Distiller):
         self.optimizer.state.clear()
         self.stage += 1
 
+    def span(self) -> tuple[float, float]:
+        return self.ends[self.stage - 1] if self.stage else 0.0, self.ends[self.stage]
+
     def rate(self) -> float:
         """Linear from ``lr`` to 0 within the stage, by the share of the stage's budget already spent."""
-        start = self.ends[self.stage - 1] if self.stage else 0.0
-        spent = (self.context.progress - start) / (self.ends[self.stage] - start)
-        return float(self.config.lr * min(1.0, max(0.0, 1 - spent)))
+        return float(self.config.lr * (1 - self.spent()))
 
-    def draw_state(self, batch: Batch) -> State:
-        """Data noised to a uniformly drawn node of the student's ladder."""
-        draws, steps = self.context.draws(), self.ladder[self.stage]
-        node = draws.integers(0, steps, batch.size).double()
-        a, b, c = (self.space.grid((node + half) / steps) for half in (0.0, 0.5, 1.0))
-        x = batch.x0 + per_sample(a, batch.x0) * draws.normal(*batch.x0.shape)
-        return State(x, a, b, c, batch.cond)
+    def sampler_levels(self) -> list[float]:
+        return self.space.grid.nodes(self.ladder[self.stage])[:-1].tolist()
+
+    def state_at(self, x: Tensor, node: Tensor, cond: Cond) -> State:
+        a, b, c = (self.space.grid((node.double() + h) / self.ladder[self.stage]) for h in (0, 0.5, 1))
+        return State(x, a, b, c, cond)
+
+    def student_step(self, state: State, node: int, draws: Draws) -> Tensor:
+        return ddim_step(state.x, self.bounded(self.student)(state.x, state.a, state.cond), state.a, state.c)
+
+    def teacher_step(self, state: State, node: int) -> Tensor:
+        return ddim_step(state.x, self.target(state), state.a, state.c)  # where its two steps lead
 
     @torch.no_grad()
     def target(self, state: State) -> Tensor:
         """Two Euler steps of the stage's teacher, as the student's x-target."""
-        teacher = self.previous if self.stage else self.teacher.denoiser
+        teacher = self.bounded(self.previous if self.stage else self.teacher.denoiser)
         d1 = teacher(state.x, state.a, state.cond)
-        ratio = per_sample(state.b / state.a, state.x)
-        d2 = teacher(d1 + ratio * (state.x - d1), state.b, state.cond)
+        d2 = teacher(ddim_step(state.x, d1, state.a, state.b), state.b, state.cond)
         return convex_target(d1, d2, state.a, state.b, state.c)
 
     def loss(self, state: State) -> Tensor:

@@ -11,9 +11,15 @@ from collections.abc import Callable
 from torch import Tensor
 
 from baselines.diffusion.cond import Cond
+from baselines.diffusion.denoiser import per_sample
 
 Denoise = Callable[[Tensor, Tensor | float, Cond | None], Tensor]
 Sampler = Callable[[Denoise, Tensor, Tensor, Cond | None], Tensor]
+
+
+def ddim_step(x: Tensor, x0_hat: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """x at ``sigma_next [B]`` from an estimate at ``sigma [B]``: one first-order step of the flow."""
+    return x0_hat + per_sample(sigma_next / sigma, x) * (x - x0_hat)
 
 
 def euler(denoiser: Denoise, x: Tensor, sigmas: Tensor, cond: Cond | None = None) -> Tensor:

@@ -51,28 +51,31 @@ SID_STEP = {
 }
 
 PD_FORMULA = {
-    "t' and t'' swapped": ("for half in (0.0, 0.5, 1.0)", "for half in (0.0, 1.0, 0.5)"),
-    "off by half a node": ("(node + half) / steps", "(node + half - 0.5) / steps"),
-    "whole teacher steps": ("for half in (0.0, 0.5, 1.0)", "for half in (0.0, 1.0, 2.0)"),
+    "t' and t'' swapped": ("for h in (0, 0.5, 1)", "for h in (0, 1, 0.5)"),
+    "off by half a node": ("(node.double() + h)", "(node.double() + h - 0.5)"),
+    "whole teacher steps": ("for h in (0, 0.5, 1)", "for h in (0, 1, 2)"),
     "weights exchanged": ("per_sample(w1, d1) * d1", "per_sample(1 - w1, d1) * d1"),
     "target with gradient": ("    @torch.no_grad()\n    def target", "    def target"),
-    "second evaluation at a": ("state.x - d1), state.b,", "state.x - d1), state.a,"),
+    "second evaluation at a": ("state.b), state.b,", "state.b), state.a,"),
     "unweighted loss": ("truncated_snr_weight(state.a).to(error.dtype) * ", ""),
-    "last node never drawn": ("draws.integers(0, steps, batch", "draws.integers(0, max(1, steps - 1), batch"),
+    "last node never drawn": ("[:-1].tolist()", "[: max(1, self.ladder[self.stage] - 1)].tolist()"),
 }
 
 PD_STAGES = {
     "target by the student": (
-        "teacher = self.previous if self.stage else",
-        "teacher = self.student if self.stage else",
+        "self.bounded(self.previous if",
+        "self.bounded(self.student if",
     ),
     "always the first teacher": (
-        "teacher = self.previous if self.stage else self.teacher",
-        "teacher = self.teacher",
+        "self.previous if self.stage else self.teacher.denoiser",
+        "self.teacher.denoiser",
     ),
     "optimiser not reset": ("        self.optimizer.state.clear()\n", ""),
-    "rate not annealed again": ("start = self.ends[self.stage - 1] if self.stage else 0.0", "start = 0.0"),
-    "one annealing for all stages": ("(self.ends[self.stage] - start)", "1.0"),
+    "rate not annealed again": ("self.ends[self.stage - 1] if self.stage else 0.0, ", "0.0, "),
+    "one annealing for all stages": (
+        "else 0.0, self.ends[self.stage]",
+        "else 0.0, 1.0 + (self.ends[self.stage - 1] if self.stage else 0.0)",
+    ),
     "teacher of the stage not replaced": ("        self.previous.plain.load_state_dict(weights)\n", ""),
     "served student not kept": (
         "            self.kept[steps].plain.load_state_dict(weights)\n",
