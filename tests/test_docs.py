@@ -82,6 +82,20 @@ def test_options_of_a_method_are_those_of_its_config(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHOD_PAGES)
+def test_work_of_a_method_is_what_one_iteration_is_charged(name: str) -> None:
+    lab, meter, size = Lab.open(load_suite("gmm2d")), Meter(), 4
+
+    def draw(batch: int, count: int):  # type: ignore[no-untyped-def]
+        return lab.entry.draw(0, batch, count)
+
+    cls = MethodRegistry().find(name).cls
+    context = RunContext(lab.space, draw, meter, budget=1e4, batch_size=size, seed=0)
+    cls(lab.teacher(meter), cls.Config(), context).step(context.next_batch())
+    *calls, total = [row[-1] for row in rows(section(f"docs/methods/{name}.md", "Work"))]
+    assert sum(map(int, calls)) == int(total) == meter.work() / size
+
+
+@pytest.mark.parametrize("name", METHOD_PAGES)
 def test_page_of_a_method_cites_its_paper(name: str) -> None:
     assert f"[@{METHODS[name].paper}]" in text_of(f"docs/methods/{name}.md")
 

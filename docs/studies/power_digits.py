@@ -88,9 +88,7 @@ def noisy(images: np.ndarray, std: float, rng: np.random.Generator) -> np.ndarra
 
 def resampled(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Block:
     """A block with 200 images of every class, drawn with replacement."""
-    rows = np.concatenate(
-        [rng.choice(np.flatnonzero(labels == c), COUNT // 10) for c in range(10)],
-    )
+    rows = np.concatenate([rng.choice(np.flatnonzero(labels == c), COUNT // 10) for c in range(10)])
     return images[rows], labels[rows]
 
 
@@ -212,9 +210,7 @@ def separation(one: Measured, other: Measured, key: str) -> str:
     """The gap between two generators, in detectable differences at the larger of their spreads."""
     a, b = summarise(one.values[key]), summarise(other.values[key])
     spread = max(a.std or 0.0, b.std or 0.0)
-    if one is other or spread == 0:
-        return "-"
-    return f"{(a.mean - b.mean) / resolved(spread):+.1f}"
+    return "-" if one is other or spread == 0 else f"{(a.mean - b.mean) / resolved(spread):+.1f}"
 
 
 def page(measured: list[Measured]) -> str:
