@@ -18,7 +18,7 @@ from bench.stages import Bench
 from bench.store import Store
 from bench.suite import Suite, load_suite
 
-SMOKE_WORK, SMOKE_SAMPLES = 20_000, 200
+SMOKE_WORK, SMOKE_SAMPLES = 20_000, 400
 
 
 @dataclass(frozen=True)
