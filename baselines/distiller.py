@@ -19,7 +19,6 @@ from torch import Tensor
 from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import Denoiser, Scaling
 from baselines.diffusion.noise import KarrasGrid
-from baselines.streams import SampleNoise
 
 
 @dataclass(frozen=True)
@@ -144,10 +143,13 @@ class Context(Protocol):
     """
 
     iteration: int
-    progress: float
-    work: float
     batch_size: int
     device: torch.device
+
+    @property
+    def progress(self) -> float: ...
+    @property
+    def work(self) -> float: ...
 
     def network(self, role: str, init: Network, *, scaling: Any = None, trainable: bool = True) -> Network:
         """A new metered copy of ``init`` under a role of its own, optionally under another scaling."""
@@ -165,10 +167,20 @@ class Context(Protocol):
         """One more batch from the data iterator (for methods that need fresh labels within a step)."""
 
 
+class Noise(Protocol):
+    """Gaussian noise of a batch of samples, unit variance, ``[B, *shape]`` (see ``baselines.streams``)."""
+
+    def initial(self) -> Tensor:
+        """The latent."""
+
+    def at(self, step: int) -> Tensor:
+        """Fresh noise for sampler step ``step`` (0 is the latent)."""
+
+
 class Generator(Protocol):
     """A finished few-step generator."""
 
-    def sample(self, noise: SampleNoise, cond: Cond, nfe: int) -> Tensor:
+    def sample(self, noise: Noise, cond: Cond, nfe: int) -> Tensor:
         """Samples ``[B, *shape]`` for the keyed noise, with ``nfe`` evaluations each."""
 
 

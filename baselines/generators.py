@@ -14,7 +14,7 @@ from baselines.diffusion.cond import Cond
 from baselines.diffusion.noise import KarrasGrid
 from baselines.diffusion.posterior import posterior
 from baselines.diffusion.samplers import Sampler, euler, solver_nfe
-from baselines.streams import SampleNoise
+from baselines.distiller import Noise
 
 Denoise = Callable[[Tensor, Tensor | float, Cond | None], Tensor]
 
@@ -37,7 +37,7 @@ class OneStep:
     students: Mapping[int, Any]
     sigma_init: float
 
-    def sample(self, noise: SampleNoise, cond: Cond, nfe: int) -> Tensor:
+    def sample(self, noise: Noise, cond: Cond, nfe: int) -> Tensor:
         return serve(self.students, nfe)(noise.initial() * self.sigma_init, self.sigma_init, cond)
 
 
@@ -48,7 +48,7 @@ class KarrasLadder:
     students: Mapping[int, Any]
     grid: KarrasGrid
 
-    def sample(self, noise: SampleNoise, cond: Cond, nfe: int) -> Tensor:
+    def sample(self, noise: Noise, cond: Cond, nfe: int) -> Tensor:
         return euler(
             serve(self.students, nfe), noise.initial() * self.grid.sigma_max, self.grid.nodes(nfe), cond
         )
@@ -67,7 +67,7 @@ class RenoisingSteps:
     levels: Callable[[int], Sequence[float]]
     floor: float = 0.0
 
-    def sample(self, noise: SampleNoise, cond: Cond, nfe: int) -> Tensor:
+    def sample(self, noise: Noise, cond: Cond, nfe: int) -> Tensor:
         student, levels = serve(self.students, nfe), self.levels(nfe)
         x_hat = student(noise.initial() * levels[0], levels[0], cond)
         for step, sigma in enumerate(levels[1:], start=1):
@@ -92,7 +92,7 @@ class Ancestral:
     students: Mapping[int, Any]
     grid: KarrasGrid
 
-    def sample(self, noise: SampleNoise, cond: Cond, nfe: int) -> Tensor:
+    def sample(self, noise: Noise, cond: Cond, nfe: int) -> Tensor:
         student, sigmas = serve(self.students, nfe), self.grid.nodes(nfe)
         z = noise.initial() * self.grid.sigma_max
         for i in range(nfe - 1):
@@ -110,7 +110,7 @@ class ODESolver:
     name: str
     solver: Sampler
 
-    def sample(self, noise: SampleNoise, cond: Cond, nfe: int) -> Tensor:
+    def sample(self, noise: Noise, cond: Cond, nfe: int) -> Tensor:
         steps = (nfe + 1) // 2 if self.name == "heun" else nfe
         if solver_nfe(self.name, steps) != nfe:
             raise ValueError(

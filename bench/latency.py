@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from baselines.distiller import Generator
 from baselines.streams import SampleNoise
@@ -20,10 +21,10 @@ WARM_UP, TIMED = 10, 50  # calls; frozen by the protocol
 def measure_latency(generator: Generator, teacher: Any, lab: Lab, steps: int) -> Latency:
     """Median and 90th percentile of one-sample calls, and the ratio to one teacher forward timed beside them.
 
-    The noise is drawn before the clock starts; calls of generator and teacher alternate, so that both see the
+    Noise is drawn once, in the warm-up; calls of generator and teacher alternate, so that both see the
     same machine.
     """
-    noise = SampleNoise(0, [0], lab.space.shape, lab.device)
+    noise = DrawnOnce(SampleNoise(0, [0], lab.space.shape, lab.device))
     cond = lab.evaluator.labels(range(1)).to(lab.device)
     x = noise.initial() * lab.space.sigma_max
     own, reference = [], []
@@ -43,6 +44,24 @@ def measure_latency(generator: Generator, teacher: Any, lab: Lab, steps: int) ->
         teacher_forward_ms=beside,
         ratio=median / beside,
     )
+
+
+class DrawnOnce:
+    """Keyed noise that is drawn at its first use and then handed out again."""
+
+    def __init__(self, noise: SampleNoise) -> None:
+        self.noise = noise
+        self.drawn: dict[int, Tensor] = {}
+
+    def initial(self) -> Tensor:
+        """The latent."""
+        return self.at(0)
+
+    def at(self, step: int) -> Tensor:
+        """Noise of a sampler step."""
+        if step not in self.drawn:
+            self.drawn[step] = self.noise.at(step)
+        return self.drawn[step]
 
 
 def timed(call: Callable[[], object], device: torch.device) -> float:

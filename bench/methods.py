@@ -105,6 +105,16 @@ def _package_version() -> str:
     return bench.__version__
 
 
+def typed(text: str) -> int | float | str:
+    """An option's text as the number it spells, if it does (``steps=4`` must be one of ``1, 2, 4``)."""
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
 def typed_options(method: Method, preset: dict[str, Any], selector: Selector) -> Any:
     """The method's Config from the suite's preset, overridden by the selector.
 
@@ -117,7 +127,7 @@ def typed_options(method: Method, preset: dict[str, Any], selector: Selector) ->
         if key not in fields:
             raise unknown(f"option of {selector.name}", key, fields)
         many = "tuple" in str(fields[key].annotation)
-        values[key] = tuple(text.split("+")) if many else text
+        values[key] = tuple(map(typed, text.split("+"))) if many else typed(text)
     try:
         return method.cls.Config.model_validate(values)
     except ValidationError as error:

@@ -17,7 +17,7 @@ from bench.budget import StepTimeout
 from bench.cell import Cell
 from bench.errors import BenchError
 from bench.record import Failure, Record, Status, read_record, write_record
-from bench.stages import Bench, CellStages
+from bench.stages import Bench, CellStages, surroundings
 from bench.store import Events, explain_disk, locked
 from bench.training import Diverged
 
@@ -35,12 +35,15 @@ class Runner:
         folder = self.store.cell_folder(cell.suite.id, cell.id)
         path = folder / "record.json"
         with locked(folder), explain_disk(self.store.root):
-            if path.is_file():
+            made_from = json.dumps({"cell": cell.spec(), "with": surroundings(self.bench)}, indent=1) + "\n"
+            spec = folder / "spec.json"
+            if path.is_file() and spec.is_file() and spec.read_text() == made_from:
                 record = read_record(path)
                 if record.status in ("ok", "truncated"):
                     self.reporter.finished(cell.label, record, cached=True)
                     return record
-            write_atomic(folder / "spec.json", json.dumps(cell.spec(), indent=1) + "\n")
+            path.unlink(missing_ok=True)
+            write_atomic(spec, made_from)
             events = Events(folder / "events.jsonl")
             record = self._attempt(cell, folder, events)
             write_record(record, path)

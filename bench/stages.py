@@ -39,6 +39,19 @@ class Bench:
     command: str
 
 
+def surroundings(bench: Bench) -> dict[str, str | None]:
+    """What a result rests on besides its cell: code, weights, extractor, device class."""
+    return {
+        "training": closure_digest("bench.training", "baselines.teachers.registry"),
+        "sampling": closure_digest("bench.sampling", "baselines.teachers.registry", "baselines.generators"),
+        "scoring": closure_digest("bench.evaluation"),
+        "teacher": bench.lab.teacher_sha256,
+        "extractor": bench.lab.evaluator.extractor_sha256,
+        "reference": bench.lab.evaluator.reference_sha256,
+        "device": device_class(bench.lab.device),
+    }
+
+
 class CellStages:
     """The stages of one cell, in order; ``current`` names the one at work."""
 
@@ -50,6 +63,7 @@ class CellStages:
             bench.command,
         )
         self.cell, self.folder, self.events = cell, folder, events
+        self.made_with = surroundings(bench)
         self.current = "teacher"
         self.paths: dict[str, str] = {}
 
@@ -80,8 +94,8 @@ class CellStages:
             "budget": cell.budget.model_dump(mode="json"),
             "seed": cell.seed,
             "teacher": [cell.suite.teacher, self.lab.teacher_sha256],
-            "code": closure_digest("bench.training", "baselines.teachers.registry"),
-            "device": device_class(self.lab.device),
+            "code": self.made_with["training"],
+            "device": self.made_with["device"],
         }
         return self.note("distil", self.store.stage("distil", inputs, self._train))
 
@@ -122,35 +136,39 @@ class CellStages:
             "count": count,
             "labels": protocol.labels,
             "code": [
-                closure_digest("bench.sampling", "baselines.teachers.registry", "baselines.generators"),
+                self.made_with["sampling"],
                 self.cell.method.closure_sha256 if self.cell.method else None,
             ],
-            "device": device_class(self.lab.device),
+            "device": self.made_with["device"],
         }
 
         def make(folder: Path) -> None:
-            meter = Meter()
-            if self.cell.kind == "anchor":
-                samples = self.lab.evaluator.anchor(self.cell.detail, count, seed)
-            else:
-                with meter.during("sample"):
-                    generator = self.generator(snapshot, meter)
-                    x = draw_samples(
-                        generator,
-                        self.lab.space,
-                        self.lab.evaluator.labels,
-                        seed=seed,
-                        count=count,
-                        steps=steps,
-                        batch=protocol.batch,
-                        device=self.lab.device,
-                    )
-                samples = self.lab.evaluator.pixels(x)
+            samples, nfe = self._draw(snapshot, steps, seed, count)
             save_file({"samples": np.ascontiguousarray(samples)}, folder / "samples.safetensors")
-            nfe = {role: calls / count for role, calls in meter.by_role("forwards", "sample").items()}
             write_atomic(folder / "nfe.json", json.dumps(nfe) + "\n")
 
         return self.store.stage("samples", inputs, make)
+
+    def _draw(
+        self, snapshot: Snapshot | None, steps: int, seed: int, count: int
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        """Samples as they are scored, and the evaluations counted per sample, by role."""
+        evaluator, meter = self.lab.evaluator, Meter()
+        if self.cell.kind == "anchor":
+            return evaluator.anchor(self.cell.detail, count, seed), {}
+        with meter.during("sample"):
+            x = draw_samples(
+                self.generator(snapshot, meter),
+                self.lab.space,
+                evaluator.labels,
+                seed=seed,
+                count=count,
+                steps=steps,
+                batch=self.cell.suite.protocol.batch,
+                device=self.lab.device,
+            )
+        counted = meter.by_role("forwards", "sample")
+        return evaluator.pixels(x), {role: calls / count for role, calls in counted.items()}
 
     def score(self, samples: Path, seed: int) -> dict[str, float]:
         """All metrics of a block of samples; content-addressed."""
@@ -161,7 +179,7 @@ class CellStages:
             "suite": self.cell.suite.teacher,
             "extractor": evaluator.extractor_sha256,
             "reference": evaluator.reference_sha256,
-            "code": closure_digest("bench.evaluation"),
+            "code": self.made_with["scoring"],
         }
 
         def make(folder: Path) -> None:

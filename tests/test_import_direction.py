@@ -39,14 +39,15 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def method_files() -> list[Path]:
-    """Files of ``baselines`` that define a subclass of Distiller."""
+    """Files of ``baselines`` that define a distiller with a name."""
     return [
         path
         for path in FILES
         if path.parent == ROOT / "baselines"
         for node in TREES[path].body
         if isinstance(node, ast.ClassDef)
-        and any(getattr(base, "id", None) == "Distiller" for base in node.bases)
+        and any(getattr(base, "id", None) in ("Distiller", "StateDistiller") for base in node.bases)
+        and any(getattr(getattr(item, "target", None), "id", None) == "name" for item in node.body)
     ]
 
 

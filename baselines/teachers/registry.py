@@ -110,7 +110,7 @@ def load_teacher(name: str, folder: Path = WEIGHTS) -> tuple[TeacherEntry, Denoi
 
 
 def held_out_loss(training: DenoiserTraining, entry: TeacherEntry) -> float | None:
-    """Loss of the averaged weights on held-out data, mean of four noise draws; None without a held-out split."""
+    """Loss of the averaged weights on held-out data, mean of four noise draws; None without such data."""
     if entry.held_out is None:
         return None
     x0, cond = entry.held_out()

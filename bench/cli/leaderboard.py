@@ -53,14 +53,7 @@ def leaderboard(
     if write:
         given = {"--format": format_, "--out": out, "--sort": sort_, "--filter": filter_, "--budget": budget}
         return write_boards(suite, records, [option for option, value in given.items() if value])
-    made: list[Table] = []
-    for chosen, files in selected(suite, records):
-        filters = [parse_filter(text, [c.key for c in chosen.metrics]) for text in filter_ or []]
-        made += choose(tables(choose_seeds(collect(files, chosen), filters), chosen), filters)
-    if budget is not None:
-        if budget not in {table.budget for table in made}:
-            raise unknown("budget", budget, {table.budget for table in made}, "--budget")
-        made = [table for table in made if table.budget == budget]
+    made = filtered(suite, records, filter_ or [], budget)
     if sort_ is not None:
         made = sort(made, sort_)
     if not made:
@@ -70,6 +63,19 @@ def leaderboard(
         write_atomic(out, text)
     else:
         typer.echo(text, nl=False)
+
+
+def filtered(suite: str | None, records: Path, texts: list[str], budget: str | None) -> list[Table]:
+    """Tables of the records that pass the filters, of one budget if one is named."""
+    made: list[Table] = []
+    for chosen, files in selected(suite, records):
+        filters = [parse_filter(text, [column.key for column in chosen.metrics]) for text in texts]
+        made += choose(tables(choose_seeds(collect(files, chosen), filters), chosen), filters)
+    if budget is None:
+        return made
+    if budget not in {table.budget for table in made}:
+        raise unknown("budget", budget, {table.budget for table in made}, "--budget")
+    return [table for table in made if table.budget == budget]
 
 
 RENDERERS: dict[str, Callable[[Sequence[Table]], str]] = {"md": markdown, "csv": csv_, "json": json_}

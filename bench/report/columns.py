@@ -135,7 +135,7 @@ def notes(table: Table) -> list[str]:
         ),
         (students, "seeds: trainings in the row / trainings started."),
         (table.provisional, "provisional: the protocol does not pin its feature network yet."),
-        (True, f"Made on {'; '.join(table.devices)}."),
     ]
+    shown = [note for applies, note in said if applies]
     failures = [f"{line.label}: {line.status}: {line.note}" for line in students if line.note]
-    return [printable(note) for note in [*(note for applies, note in said if applies), *failures]]
+    return [printable(note) for note in (*shown, f"Made on {'; '.join(table.devices)}.", *failures)]

@@ -35,7 +35,7 @@ def error(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
             "unknown option of sid 'alhpa'; did you mean 'alpha'?",
         ),
         (["--suite", "gmm2d", "--method", "sid[alpha=much]"], "option 'alpha': found 'much'"),
-        (["--suite", "gmm2d", "--method", "sid[lr=-1]"], "option 'lr': found '-1'"),
+        (["--suite", "gmm2d", "--method", "sid[lr=-1]"], "option 'lr': found -1"),
         (["--suite", "gmm2d", "--method", "sid[alpha"], "expected name or name[option=value"),
         (["--suite", "gmm2d", "--method", "sid[alpha]"], "is not of the form option=value"),
         (["--suite", "gmm2d", "--method", "sid[alpha=1,alpha=2]"], "option 'alpha' is set twice"),
