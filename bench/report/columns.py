@@ -98,6 +98,9 @@ def heading(table: Table) -> str:
     )
 
 
+ONE_SEED = "one training seed: how much another training would differ is not known."
+
+
 def notes(table: Table) -> list[str]:
     """How to read a table: only what applies to it."""
     lines = [line for section in table.sections for line in section.lines]
@@ -109,10 +112,7 @@ def notes(table: Table) -> list[str]:
     mixed = ", or over sampling repeats where there is one seed" if len(overs) > 1 else ""
     said = [
         (bool(overs), f"± is half of the 95 % interval of the mean over {over}{mixed}."),
-        (
-            overs - {"seeds"},
-            f"{DAGGER} one training seed: how much another training would differ is not known.",
-        ),
+        (overs - {"seeds"}, f"{DAGGER} {ONE_SEED}"),
         (any(line.rank for line in lines), f"# is 1 + the number of rows clearly better in {title}."),
         (
             any(line.ties for line in lines),
