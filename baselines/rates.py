@@ -16,3 +16,10 @@ def warm_up_then_linear(
 ) -> None:
     """``warm_up``, times a linear fall to 0 at the end of the budget (``progress`` is its spent share)."""
     warm_up(optimizer, lr * (1 - progress), iteration, length)
+
+
+def constant_then_linear(optimizer: Optimizer, lr: float, progress: float, share: float) -> None:
+    """Set the rate: ``lr``, then linear to 0 over the last ``share`` of the budget (0: constant to the end)."""
+    left = 1 - progress
+    for group in optimizer.param_groups:
+        group["lr"] = lr * min(1.0, left / share) if share else lr

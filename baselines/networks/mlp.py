@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from baselines.networks.layers import Linear, initialise
 
 
+WAVES = 3  # octaves of the input coordinates, from a quarter of a period a unit
+
+
 class ResidualMLP(nn.Module):
     """Raw network ``F(x [B, d], noise_label [B], label ignored) -> [B, d]``.
 
@@ -26,7 +29,10 @@ class ResidualMLP(nn.Module):
         # c_noise = ln(sigma)/4 spans about [-1.6, 1.1]: octaves from half a period to 2^6 periods over it
         self.register_buffer("frequencies", math.pi / 2 * 2.0 ** torch.arange(6), persistent=False)
         self.noise_in = Linear(12, width)
-        self.x_in = Linear(dimension, width)
+        # coordinates and their sines: without them sharp maps (noise to separate modes) are learnt very slowly
+        self.scales: Tensor
+        self.register_buffer("scales", math.pi / 2 * 2.0 ** torch.arange(WAVES), persistent=False)
+        self.x_in = Linear(dimension * (1 + 2 * WAVES), width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
         self.up = nn.ModuleList(Linear(width, width) for _ in range(depth))
         self.noise = nn.ModuleList(Linear(width, width, gain=0.5) for _ in range(depth))
@@ -42,7 +48,8 @@ class ResidualMLP(nn.Module):
         """Last hidden state ``[B, width]``."""
         angle = noise_label[:, None] * self.frequencies.to(noise_label.dtype)
         emb = F.silu(self.noise_in(torch.cat([angle.cos(), angle.sin()], dim=1)))
-        h = self.x_in(x)
+        waves = (x[:, :, None] * self.scales.to(x.dtype)).flatten(1)
+        h = self.x_in(torch.cat([x, waves.sin(), waves.cos()], dim=1))
         for norm, up, noise, down in zip(self.norms, self.up, self.noise, self.down, strict=True):
             h = h + down(F.silu(up(norm(h)) + noise(emb)))
         return h
