@@ -19,7 +19,7 @@ def warm_up_then_linear(
 
 
 def constant_then_linear(optimizer: Optimizer, lr: float, progress: float, share: float) -> None:
-    """Set the rate: ``lr``, then linear to 0 over the last ``share`` of the budget (0: constant to the end)."""
+    """Set the rate: ``lr``, then linear to 0 over the last ``share`` of the budget (0: constant)."""
     left = 1 - progress
     for group in optimizer.param_groups:
         group["lr"] = lr * min(1.0, left / share) if share else lr

@@ -29,7 +29,7 @@ class ResidualMLP(nn.Module):
         # c_noise = ln(sigma)/4 spans about [-1.6, 1.1]: octaves from half a period to 2^6 periods over it
         self.register_buffer("frequencies", math.pi / 2 * 2.0 ** torch.arange(6), persistent=False)
         self.noise_in = Linear(12, width)
-        # coordinates and their sines: without them sharp maps (noise to separate modes) are learnt very slowly
+        # coordinates and their sines: without them sharp maps (noise to modes) are learnt very slowly
         self.scales: Tensor
         self.register_buffer("scales", math.pi / 2 * 2.0 ** torch.arange(WAVES), persistent=False)
         self.x_in = Linear(dimension * (1 + 2 * WAVES), width)

@@ -37,6 +37,9 @@ VERBS: dict[str, Verb] = {
     "run": Verb("bench.cli.run:run", "run the cells of a suite: distil, sample, measure, record"),
     "plan": Verb("bench.cli.plan:plan", "show cells, assets and cost of a run; runs nothing"),
     "leaderboard": Verb("bench.cli.leaderboard:leaderboard", "make tables from records"),
+    "publish": Verb(
+        "bench.cli.publish:publish", "bring finished records into the committed ones, remake the board"
+    ),
     "list": Verb("bench.cli.list_:list_", "list suites, methods, metrics, protocols or assets"),
     "info": Verb("bench.cli.info:info", "explain a suite, method, metric, protocol, record or run"),
     "cite": Verb("bench.cli.cite:cite", "print BibTeX of suites, methods and records"),

@@ -15,14 +15,15 @@ from bench.report.table import tables
 from bench.suite import Suite
 
 
-def board_texts(records: Sequence[Record], suite: Suite) -> dict[str, str]:
-    """README.md and table.csv of a board; the same records give the same text."""
+def board_texts(records: Sequence[Record], suite: Suite, folder: Path) -> dict[str, str]:
+    """README.md and table.csv of a board; the same records give the same text, and a grid is shown."""
     made = tables(records, suite)
     picture = ""
     if any(record.curve for record in records):
         picture = f"![{suite.primary} against training work](curve.png)\n\n"
+    grid = "![samples](grid.png)\n\n" if (folder / "grid.png").is_file() else ""
     intro = (
-        f"# {escape(suite.title)}\n\n{escape(suite.about)}\n\n{picture}"
+        f"# {escape(suite.title)}\n\n{escape(suite.about)}\n\n{picture}{grid}"
         f"Made by `bench leaderboard {suite.name} --write` from `../records/{suite.name}/`; "
         "the numbers in full are in [table.csv](table.csv).\n\n"
     )
@@ -44,7 +45,7 @@ def write_board(records: Sequence[Record], suite: Suite, folder: Path) -> list[P
                 f"{folder}: {record.label}, seed {record.seed} is of a smoke run, which is no result"
             )
     written = []
-    for name, text in board_texts(records, suite).items():
+    for name, text in board_texts(records, suite, folder).items():
         write_atomic(folder / name, text)
         written.append(folder / name)
     if any(record.curve for record in records):

@@ -5,6 +5,7 @@ import pytest
 from record_factory import board, failed, record, references, write_all
 
 from bench.cli import main
+from bench.publishing import file_name
 from bench.record import read_record
 from bench.report.board import board_texts
 from bench.report.collect import collect, record_files
@@ -146,8 +147,10 @@ def test_smoke_runs_are_marked_and_never_published(tmp_path, capsys):
 def test_committed_boards_are_those_of_the_committed_records(folder):
     """Remake: bench leaderboard --write."""
     suite = load_suite(folder.name)
-    texts = board_texts(collect(record_files(folder.parent)[folder.name], suite), suite)
+    texts = board_texts(
+        collect(record_files(folder.parent)[folder.name], suite), suite, ROOT / "leaderboards" / suite.name
+    )
     for name, text in texts.items():
         assert (ROOT / "leaderboards" / folder.name / name).read_text() == text
     for path in folder.glob("*.json"):
-        assert read_record(path).cell == path.stem
+        assert file_name(read_record(path)) == path.name

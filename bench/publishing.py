@@ -1,0 +1,82 @@
+"""From finished runs to committed results: record files, the grid of samples, the board."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from baselines.datasets.mixtures import MIXTURES
+from bench.errors import BenchError, UsageError
+from bench.record import Record, read_record, write_record
+from bench.report.board import write_board
+from bench.report.collect import SMOKE, collect
+from bench.report.pictures import sample_grid_png
+from bench.store import read_json
+from bench.suite import Suite
+
+PANELS = 12  # of the sample grid at most
+POINTS = 1500  # of a scatter panel
+
+
+def publish_runs(suite: Suite, runs: Path, records: Path, budget: str | None = None) -> list[Path]:
+    """Publish the finished records of a suite; returns the files written.
+
+    Raises:
+        BenchError: nothing finished there.
+        UsageError: the record of a smoke run.
+    """
+    folders = [path.parent for path in sorted(runs.glob(f"{suite.id}/*/record.json"))]
+    taken = {folder: read_record(folder / "record.json") for folder in folders}
+    taken = {folder: r for folder, r in taken.items() if budget is None or r.budget == budget}
+    if not taken:
+        raise BenchError(
+            f"{runs}: no finished cell of {suite.id}" + (f" at budget {budget}" if budget else "")
+        )
+    written = []
+    for record in taken.values():
+        if record.protocol.endswith(SMOKE):
+            raise UsageError(f"{runs}: {record.label} is of a smoke run, which is no result")
+        path = records / suite.name / file_name(record)
+        write_record(record, path)
+        written.append(path)
+    committed = collect(sorted((records / suite.name).glob("*.json")), suite)
+    board = records.parent / suite.name
+    tiles = sample_tiles(taken, runs)
+    if tiles:
+        written.append(sample_grid_png(tiles, board / "grid.png", modes=modes_of(suite)))
+    return [*written, *write_board(committed, suite, board)]
+
+
+def file_name(record: Record) -> str:
+    """Stable name of a committed record: what was trained, never when."""
+    label = re.sub(r"[^A-Za-z0-9.]+", "-", record.label).strip("-")
+    return f"{label}.{record.kind}.{record.budget}.seed{record.seed}.json"
+
+
+def modes_of(suite: Suite) -> Any:
+    """Means and spread of a mixture suite, for its scatter panels; None for images."""
+    if suite.protocol.evaluator != "points":
+        return None
+    mixture = MIXTURES[suite.teacher]()
+    return mixture.means, mixture.std
+
+
+def sample_tiles(taken: dict[Path, Record], runs: Path) -> dict[str, np.ndarray]:
+    """Samples by "label, steps": real data, the teacher's best row, then students by step count."""
+    order = {"anchor": 0, "teacher": 1, "student": 2, "solver": 3}
+    rows = [
+        (order[record.kind], row.steps if record.kind != "teacher" else -row.steps, record.label, folder)
+        for folder, record in taken.items()
+        for row in record.rows
+        if record.kind != "anchor" or record.label == "real"
+    ]
+    tiles: dict[str, np.ndarray] = {}
+    for _, steps, label, folder in sorted(rows)[:PANELS]:
+        stage = read_json(folder / "stages.json")[f"samples-{abs(steps)}"]
+        name = f"{label}, NFE {abs(steps)}" if steps else label
+        tiles[name] = load_file(runs / stage / "samples.safetensors")["samples"][:POINTS]
+    return tiles

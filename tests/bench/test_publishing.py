@@ -1,0 +1,50 @@
+"""From a run to the committed board: files, names, grid; smoke runs stay out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.cli import main
+from bench.errors import BenchError, UsageError
+from bench.publishing import file_name, publish_runs
+from bench.record import read_record, write_record
+from bench.suite import load_suite
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of a smoke suite, made to look like results by their protocol id."""
+    torch.set_num_threads(1)
+    runs = tmp_path_factory.mktemp("runs")
+    words = ["--suite", "gmm2d", "--smoke", "--method", "pd", "--nfe", "1,2", "--out", str(runs)]
+    assert main(["run", *words]) == 0
+    return runs
+
+
+def test_smoke_runs_are_refused(smoke: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="smoke run, which is no result"):
+        publish_runs(load_suite("gmm2d"), smoke, tmp_path / "records")
+
+
+def test_nothing_finished_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"no finished cell of gmm2d@1\.0 at budget quick"):
+        publish_runs(load_suite("gmm2d"), tmp_path, tmp_path / "records", "quick")
+
+
+def test_board_is_written_beside_the_records(smoke: Path, tmp_path: Path) -> None:
+    for path in smoke.glob("*/*/record.json"):
+        record = read_record(path)
+        write_record(record.model_copy(update={"protocol": "gmm2d@1"}), path)
+    written = publish_runs(load_suite("gmm2d"), smoke, tmp_path / "records")
+    board = tmp_path / "gmm2d"
+    assert {p.name for p in board.iterdir()} == {"README.md", "table.csv", "curve.png", "grid.png"}
+    assert (board / "grid.png").read_bytes().startswith(b"\x89PNG")
+    assert "![samples](grid.png)" in (board / "README.md").read_text()
+    records = list((tmp_path / "records" / "gmm2d").glob("*.json"))
+    assert set(records) < set(written) and len(records) == 8
+    assert {file_name(read_record(p)) for p in records} == {p.name for p in records}
+    again = publish_runs(load_suite("gmm2d"), smoke, tmp_path / "records")
+    assert sorted(again) == sorted(written)  # a rerun replaces, it does not add
