@@ -11,8 +11,9 @@ SHRUNK = {
     "curve_samples = 2000": "curve_samples = 100",
     "batch = 5000": "batch = 64",
     "batch = 256": "batch = 32",
+    "batch = 512": "batch = 32",
     "repeats = 3": "repeats = 2",
-    "work = 6_000_000": "work = 9_000",
+    "work = 16_000_000": "work = 9_000",
     "nfe = [7, 15, 35, 79]": "nfe = [7]",
     "nfe = [1, 2, 4, 8]\n\n[[solver_rows]]": "nfe = [1, 2]\n\n[[solver_rows]]",
 }
