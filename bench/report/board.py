@@ -10,9 +10,15 @@ from bench.errors import BenchError, UsageError
 from bench.record import Record
 from bench.report.collect import SMOKE
 from bench.report.csv_ import csv_
+from bench.report.fit import fit_lines
 from bench.report.markdown import escape, markdown
 from bench.report.table import tables
 from bench.suite import Suite
+
+FITTED = (
+    "How the excess falls with training work: a line in log-log, from the first snapshot after the\n"
+    "untrained one to the first within 1.5 times the final excess."
+)
 
 
 def board_texts(records: Sequence[Record], suite: Suite, folder: Path) -> dict[str, str]:
@@ -27,6 +33,9 @@ def board_texts(records: Sequence[Record], suite: Suite, folder: Path) -> dict[s
         f"Made by `bench leaderboard {suite.name} --write` from `../records/{suite.name}/`; "
         "the numbers in full are in [table.csv](table.csv).\n\n"
     )
+    fits = fit_lines(records, suite)
+    if fits:
+        intro += FITTED + "\n\n" + "".join(f"- {escape(fit)}\n" for fit in fits) + "\n"
     return {"README.md": intro + markdown(made), "table.csv": csv_(made)}
 
 
