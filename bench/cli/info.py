@@ -11,6 +11,7 @@ import typer
 from bench.catalog import METHODS, aliases, canonical_name
 from bench.errors import UsageError, unknown
 from bench.report.describe import method_text, metric_text, protocol_text, record_text, suite_text
+from bench.report.runs import cell_text, is_cell, runs_text
 from bench.suite import load_suite, suite_names
 
 PLUGINS = "distillbench.methods"  # entry points of installed methods
@@ -30,13 +31,17 @@ def path_text(path: Path) -> str:
     Raises:
         UsageError: nothing, or nothing that the bench writes.
     """
+    if is_cell(path):
+        return cell_text(path)
     if (path / "record.json").is_file():
         return record_text(path / "record.json")
+    if path.is_dir():
+        return runs_text(path)
     if path.suffix == ".json" and path.is_file():
         return record_text(path)
     if path.suffix == ".toml" and path.is_file():
         return suite_text(load_suite(str(path)))
-    found = "not a record, a suite file or a run's folder" if path.exists() else "no such file or folder"
+    found = "not a record or a suite file" if path.exists() else "no such file or folder"
     raise UsageError(f"{path}: {found}")
 
 
@@ -49,9 +54,11 @@ def name_text(name: str) -> str:
     if name in suite_names():
         return suite_text(load_suite(name))
     if canonical_name(name) in methods:
+        from bench.anatomy import anatomies
         from bench.methods import MethodRegistry
 
-        return method_text(MethodRegistry().find(name).cls, suites)
+        cls = MethodRegistry().find(name).cls
+        return method_text(cls, suites, anatomies(cls.name) if cls.name in METHODS else ())
     if name in by_metric:
         return metric_text(name, suites)
     if name in by_protocol:
