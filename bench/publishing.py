@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from baselines.datasets.mixtures import MIXTURES
+from bench.cli.options import portable
 from bench.errors import BenchError, UsageError
 from bench.record import Record, read_record, write_record
 from bench.report.board import write_board
@@ -41,7 +43,8 @@ def publish_runs(suite: Suite, runs: Path, records: Path, budget: str | None = N
         if record.protocol.endswith(SMOKE):
             raise UsageError(f"{runs}: {record.label} is of a smoke run, which is no result")
         path = records / suite.name / file_name(record)
-        write_record(record, path)
+        command = portable(shlex.split(record.command)[1:])
+        write_record(record.model_copy(update={"command": command}), path)
         written.append(path)
     committed = collect(sorted((records / suite.name).glob("*.json")), suite)
     board = records.parent / suite.name

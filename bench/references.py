@@ -32,7 +32,7 @@ def software(suites: tuple[str, ...] = ()) -> str:
     return (
         "@misc{distillbench,\n"
         "  title = {{distillbench: fixed-budget evaluation of few-step distillation of diffusion models}},\n"
-        "  author = {{The distillbench contributors}},\n"
+        "  author = {{The distillbench authors}},\n"
         f"  note = {{Software, version {__version__}{used}}}\n"
         "}"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -27,3 +29,12 @@ def parse_steps(text: str | None) -> tuple[int, ...] | None:
             f"--nfe: found {text!r}, expected positive integers separated by commas, such as 1,2,4"
         )
     return tuple(sorted({int(part) for part in parts}))
+
+
+def portable(words: Sequence[str]) -> str:
+    """The command of these words, without where its output goes: what others give to make the same record."""
+    kept = list(words)
+    if "--out" in kept:
+        at = kept.index("--out")
+        del kept[at : at + 2]
+    return "bench " + shlex.join(word for word in kept if not word.startswith("--out="))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.cli.options import Plugins, SeedCount, Steps, SuiteName, parse_steps
+from bench.cli.options import Plugins, SeedCount, Steps, SuiteName, parse_steps, portable
 
 Methods = Annotated[
     list[str] | None,
@@ -54,8 +53,6 @@ def run(
         references=references,
         smoke=smoke,
         fail_fast=fail_fast,
-        command=f"bench {shlex.join(sys.argv[1:])}"
-        if sys.argv[1:2] == ["run"]
-        else f"bench run --suite {suite}",
+        command=portable(sys.argv[1:]) if sys.argv[1:2] == ["run"] else f"bench run --suite {suite}",
     )
     raise typer.Exit(execute(request))
