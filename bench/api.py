@@ -13,6 +13,7 @@ from bench.lab import Lab
 from bench.methods import MethodRegistry
 from bench.record import Record, Row, read_record
 from bench.sampling import draw_samples
+from bench.selector import parse_selector
 from bench.store import file_digest, read_json
 from bench.suite import load_suite
 from bench.training import Snapshot
@@ -81,7 +82,7 @@ def load(
             f"{folder}: steps found {steps}, expected one of {', '.join(map(str, sorted(rows)))}"
         )
     lab = Lab.open(load_suite(record.suite), device)
-    cls = MethodRegistry(plugins).find(record.method).cls
+    cls = MethodRegistry(plugins).resolve(parse_selector(record.label))[0].cls
     config = cls.Config.model_validate(record.config)
     path = last_snapshot(folder)
     if file_digest(path) != rows[steps].student_sha256:

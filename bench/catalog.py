@@ -16,6 +16,7 @@ class Method:
         paper: BibTeX key in ``bench/data/references.bib``.
         summary: one line for tables, equal to the class's.
         aliases: other names, as papers write them; matched without case, ``-`` and space read as ``_``.
+        wraps: names of the methods it can wrap, if it is a wrapper; its class then has ``bind(base)``.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Method:
     paper: str
     summary: str
     aliases: tuple[str, ...] = ()
+    wraps: tuple[str, ...] = ()
 
 
 SHIPPED = (
@@ -39,6 +41,40 @@ SHIPPED = (
         "salimans2022pd",
         "progressive distillation: one training serves 1, 2, 4 and 8 steps",
         ("pd", "progressive_distillation"),
+    ),
+    Method(
+        "dmd",
+        "baselines.dmd:DMD",
+        "yin2024dmd",
+        "distribution matching with regression on teacher-sampled pairs: one step",
+        ("distribution_matching_distillation",),
+    ),
+    Method(
+        "dmd2",
+        "baselines.dmd2:DMD2",
+        "yin2024dmd2",
+        "distribution matching with frequent critic updates and a diffusion GAN",
+    ),
+    Method(
+        "lcm",
+        "baselines.lcm:LCM",
+        "luo2023lcm",
+        "consistency distillation with skipped steps: one training serves 1, 2, 4 and 8",
+        ("latent_consistency", "consistency_distillation"),
+    ),
+    Method(
+        "moment_matching",
+        "baselines.moment_matching:MomentMatching",
+        "salimans2024mm",
+        "moment matching: E[x|z] as in the data; trained anew for each step count",
+        ("mm",),
+    ),
+    Method(
+        "ddil",
+        "baselines.ddil:DDIL",
+        "garrepalli2024ddil",
+        "DDIL-style imitation learning over progressive, lcm or dmd2",
+        wraps=("progressive", "lcm", "dmd2"),
     ),
 )
 

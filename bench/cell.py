@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bench.budget import Budget
 from bench.errors import UsageError
@@ -119,7 +119,7 @@ def student_cells(
 def _cells_of_method(
     suite: Suite, registry: MethodRegistry, selector: Selector, budget: str, nfe: tuple[int, ...], seeds: int
 ) -> list[Cell]:
-    method = registry.find(selector.name)
+    method, selector = registry.resolve(selector)
     preset, cells = preset_for(suite, method), []
     for config, options in trainings(method, preset, selector, nfe):
         steps = tuple(n for n in nfe if n in method.cls.served_nfe(config))
@@ -135,16 +135,24 @@ def _cells_of_method(
 
 
 def preset_for(suite: Suite, method: Method) -> Preset:
-    """The suite's preset of a method; a method unknown to the suite runs with its own defaults."""
+    """The suite's preset of a method; a method unknown to the suite runs with its own defaults.
+
+    A wrapper has the preset of the method it wraps, with the wrapper's options on top.
+    """
     default = Preset(batch=128, tuning="no preset in the suite: the method's own defaults")
-    return suite.methods.get(method.cls.name, default)
+    preset = suite.methods.get(method.base or method.cls.name, default)
+    if not method.base or method.cls.name not in suite.wrappers:
+        return preset
+    over = suite.wrappers[method.cls.name]
+    tuning = f"{over.tuning}; {method.base}: {preset.tuning}"
+    return preset.model_copy(update={"options": {**preset.options, **over.options}, "tuning": tuning})
 
 
 def served_steps(suite: Suite, registry: MethodRegistry, selector: Selector) -> str:
     """Step counts that a selection can serve, for messages."""
-    method = registry.find(selector.name)
+    method, selector = registry.resolve(selector)
     preset = preset_for(suite, method)
-    configs = trainings(method, preset, selector, suite.nfe)
+    configs = trainings(method, preset, selector, offered_steps(method) or suite.nfe)
     return ", ".join(map(str, sorted({n for config, _ in configs for n in method.cls.served_nfe(config)})))
 
 
@@ -153,10 +161,19 @@ def trainings(
 ) -> list[tuple[Any, tuple[tuple[str, str], ...]]]:
     """Typed configs to train with the options that name them.
 
-    A method whose Config has a field ``steps`` trains once per step count, each for a full budget.
+    A method whose Config has a field ``steps`` trains once per step count, each for a full budget; counts
+    that the field does not take are left out.
     """
     fields, chosen = method.cls.Config.model_fields, dict(selector.options)
     if "steps" not in fields or "steps" in chosen:
         return [(typed_options(method, preset.options, selector), selector.options)]
-    expanded = [Selector(selector.name, tuple(sorted((*selector.options, ("steps", str(n)))))) for n in nfe]
+    offered = offered_steps(method) or nfe
+    steps = [("steps", str(n)) for n in nfe if n in offered]
+    expanded = [Selector(selector.name, tuple(sorted((*selector.options, one)))) for one in steps]
     return [(typed_options(method, preset.options, one), one.options) for one in expanded]
+
+
+def offered_steps(method: Method) -> tuple[int, ...]:
+    """Values that a Config's field ``steps`` is limited to; empty if there is no field or no limit."""
+    field = method.cls.Config.model_fields.get("steps")
+    return get_args(field.annotation) if field else ()

@@ -28,11 +28,13 @@ class Method:
     Attributes:
         cls: the distiller; closure_sha256: digest of its source and of all it imports in the project.
         version: of the package that brings it.
+        base: name of the method that it wraps, if it is a wrapper bound to one.
     """
 
     cls: type[Distiller]
     closure_sha256: str
     version: str
+    base: str = ""
 
 
 def load_plugin(path: Path) -> dict[str, type[Distiller]]:
@@ -87,9 +89,8 @@ class MethodRegistry:
             cls, path = self.plugins[name]
             return Method(cls, closure_digest(path), "plugin")
         if name in METHODS:
-            module, _, attribute = METHODS[name].target.partition(":")
-            cls = getattr(importlib.import_module(module), attribute)
-            return Method(cls, closure_digest(module), _package_version())
+            module = METHODS[name].target.partition(":")[0]
+            return Method(built_in(name), closure_digest(module), _package_version())
         if name in self.installed:
             point = self.installed[name]
             cls = point.load()
@@ -97,6 +98,40 @@ class MethodRegistry:
             version = point.dist.version if point.dist else "unknown"
             return Method(cls, closure_digest(Path(source or "")), version)
         raise unknown("method", name, self.names())
+
+    def resolve(self, selector: Selector) -> tuple[Method, Selector]:
+        """The method of a selector, a wrapper bound to its base, and the selector without aliases.
+
+        Raises:
+            UsageError: an unknown name or base (nearest named), or a wrapper without its base.
+        """
+        method = self.find(selector.name)
+        name, options = method.cls.name, dict(selector.options)
+        bases = METHODS[name].wraps if name in METHODS else ()
+        if not bases:
+            return method, Selector(name, selector.options)
+        if "base" not in options:
+            raise UsageError(
+                f"method {name} wraps another method: found no base, expected {name}[base=NAME] "
+                f"with one of {', '.join(bases)}"
+            )
+        options["base"] = base = canonical_name(options["base"])
+        if base not in bases:
+            raise unknown(f"base of {name}", base, bases)
+        return bound(name, base), Selector(name, tuple(sorted(options.items())))
+
+
+def built_in(name: str) -> Any:
+    """Class of a method that ships."""
+    module, _, attribute = METHODS[name].target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def bound(wrapper: str, base: str) -> Method:
+    """A wrapper that ships over a base that ships; the digest covers the sources of both."""
+    modules = [METHODS[name].target.partition(":")[0] for name in (wrapper, base)]
+    cls = built_in(wrapper).bind(built_in(base))
+    return Method(cls, closure_digest(*modules), _package_version(), base)
 
 
 def _package_version() -> str:

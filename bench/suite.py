@@ -65,6 +65,13 @@ class Preset(Part):
     tuning: str = Field(description="trials behind these values, and on what they were chosen")
 
 
+class WrapperPreset(Part):
+    """What a wrapper sets on top of the preset of the method it wraps."""
+
+    options: dict[str, Any] = Field(default_factory=dict, description="fields of the wrapper's Config")
+    tuning: str = Field(description="trials behind these values, and on what they were chosen")
+
+
 class Suite(Part):
     """A suite file. ``name@version`` names it; rows compare inside one major.minor version."""
 
@@ -84,7 +91,10 @@ class Suite(Part):
     anchors: tuple[str, ...] = Field(
         description="reference generators that are not models: real data, collapses"
     )
-    methods: dict[str, Preset]
+    methods: dict[str, Preset] = Field(description="presets; these methods run if none is named")
+    wrappers: dict[str, WrapperPreset] = Field(
+        default_factory=dict, description="presets of methods that wrap one of the others; run by name only"
+    )
 
     @property
     def id(self) -> str:
@@ -167,6 +177,7 @@ def known_keys(loc: list[str]) -> list[str]:
         "teacher_rows": SolverRows,
         "solver_rows": SolverRows,
         "methods": Preset,
+        "wrappers": WrapperPreset,
     }
     part = parts.get(loc[0]) if loc else Suite
     return sorted(part.model_fields) if part else []

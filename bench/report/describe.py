@@ -16,6 +16,7 @@ from bench.suite import Suite
 
 if TYPE_CHECKING:
     from baselines.distiller import Distiller
+    from bench.anatomy import Anatomy
 
 NEEDS = {
     "data": "real samples",
@@ -42,6 +43,7 @@ def suite_text(suite: Suite) -> str:
     methods = [
         (name, f"batch {preset.batch}; tuning: {preset.tuning}") for name, preset in suite.methods.items()
     ]
+    methods += [(name, f"over another; tuning: {preset.tuning}") for name, preset in suite.wrappers.items()]
     parts = [f"suite {suite.id}: {suite.title}", suite.about, block(facts)]
     parts += ["Budgets", block(limits), "Metrics", block(metrics), "Methods with a preset", block(methods)]
     return "\n".join(parts)
@@ -74,23 +76,62 @@ def metric_text(key: str, suites: Sequence[Suite]) -> str:
     return f"metric {key}\n{block(lines)}"
 
 
-def method_text(cls: type[Distiller], suites: Sequence[Suite]) -> str:
-    """A method: paper, needs, step counts, options with defaults and units, presets."""
+def method_text(cls: type[Distiller], suites: Sequence[Suite], found: Sequence[Anatomy] = ()) -> str:
+    """A method: paper, needs, step counts, networks, work, options with defaults and units, presets.
+
+    Args:
+        found: what was counted, once for each method that a wrapper can wrap; empty for plugins.
+    """
     known = METHODS.get(cls.name)
-    needs = [text for key, text in NEEDS.items() if getattr(cls.needs, key)]
+    presets = [suite.name for suite in suites if cls.name in {**suite.methods, **suite.wrappers}]
     facts = [
         ("also called", ", ".join(known.aliases) if known else ""),
-        ("needs", ", ".join(needs) or "nothing but the teacher (data-free)"),
-        ("step counts", f"{numbers(cls.served_nfe(cls.Config()))}, from one training with the defaults"),
-        ("presets", ", ".join(suite.name for suite in suites if cls.name in suite.methods)),
+        ("wraps", ", ".join(known.wraps) if known else ""),
+        ("presets", ", ".join(presets)),
     ]
+    single = not (known and known.wraps)
+    facts += [*class_facts(cls), *(fact for one in found for fact in counted_facts(one))] if single else []
     options = [
         (f"{name}={value_text(field.default)}", f"{field.description or ''} ({constraint(field)})")
         for name, field in cls.Config.model_fields.items()
     ]
     parts = [f"method {cls.name}: {cls.summary}", block([fact for fact in facts if fact[1]])]
-    parts += ["Options", block(options)] if options else []
-    return "\n".join([*parts, "Paper", paper_text(cls.paper)])
+    if not single:
+        for one in found:
+            parts += [one.label, block([*class_facts(one.cls), *counted_facts(one)])]
+    parts += ["Options" if single else "Options, beside those of the method it wraps", block(options)]
+    return "\n".join([*(part for part in parts if part), "Paper", paper_text(cls.paper)])
+
+
+def class_facts(cls: type[Distiller]) -> list[tuple[str, str]]:
+    """What a class says of itself: needs and step counts."""
+    needs = [text for key, text in NEEDS.items() if getattr(cls.needs, key)]
+    steps = cls.Config.model_fields.get("steps")
+    trainings = "from one training with the defaults"
+    counts = cls.served_nfe(cls.Config())
+    if steps and get_origin(steps.annotation) is Literal:
+        counts, trainings = get_args(steps.annotation), "each from a training of its own"
+    return [
+        ("needs", ", ".join(needs) or "nothing but the teacher (data-free)"),
+        ("step counts", f"{numbers(counts)}, {trainings}"),
+    ]
+
+
+def counted_facts(found: Anatomy) -> list[tuple[str, str]]:
+    """What was counted: networks in memory and work by iteration."""
+    frozen = {role: " (frozen)" if role in found.frozen else "" for role in found.networks}
+    networks = [f"{role}{frozen[role]} {compact(size)}" for role, size in found.networks.items()]
+    iterations: dict[str, list[int]] = {}
+    for number, units in enumerate(found.work):
+        iterations.setdefault(f"{units:.4g}", []).append(number)
+    spent = [f"{units} at {numbers(these)}" for units, these in iterations.items()]
+    every = f"{next(iter(iterations))} units per sample and iteration"
+    where = "iterations from 0; default options, one batch of pairs if any"
+    several = f"units per sample: {'; '.join(spent)} ({where})"
+    return [
+        ("networks", f"{', '.join(networks)} weights on gmm2d"),
+        ("work", every if len(spent) == 1 else several),
+    ]
 
 
 def paper_text(key: str) -> str:
