@@ -35,6 +35,7 @@ class Request:
     plugins: tuple[Path, ...] = ()
     threads: int | None = None
     references: bool = True
+    students: bool = True
     smoke: bool = False
     fail_fast: bool = False
     command: str = "bench run"
@@ -76,7 +77,7 @@ def resolve(request: Request) -> tuple[Suite, list[Cell], list[str]]:
         strict=strict,
     )
     references = reference_cells(suite, request.budget) if request.references else []
-    return suite, [*references, *students], notes
+    return suite, [*references, *(students if request.students else [])], notes
 
 
 def choose_device(name: str) -> str:

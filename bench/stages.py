@@ -126,10 +126,7 @@ class CellStages:
         source = self.lab.teacher_sha256 if snapshot is None else file_digest(snapshot.path)
         inputs = {
             "source": source,
-            "what": [
-                self.cell.kind,
-                self.cell.detail if self.cell.method is None else self.cell.method.cls.name,
-            ],
+            "what": self.cell.detail if self.cell.method is None else self.cell.method.cls.name,
             "config": None if self.cell.config is None else self.cell.config.model_dump(mode="json"),
             "steps": steps,
             "seed": seed,

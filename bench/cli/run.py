@@ -19,6 +19,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Out = Annotated[Path, typer.Option(help="folder of runs; a second run goes on where the first stopped")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (part of the device class)")]
 References = Annotated[bool, typer.Option(help="also measure teacher, plain solvers and anchors")]
+Students = Annotated[bool, typer.Option(help="train methods; without, only references are measured")]
 Smoke = Annotated[bool, typer.Option(help="tiny budget and samples: checks the path, is not a result")]
 FailFast = Annotated[bool, typer.Option(help="stop at the first failed cell")]
 
@@ -34,6 +35,7 @@ def run(
     plugin: Plugins = None,
     threads: Threads = None,
     references: References = True,
+    students: Students = True,
     smoke: Smoke = False,
     fail_fast: FailFast = False,
 ) -> None:
@@ -51,6 +53,7 @@ def run(
         plugins=tuple(plugin or ()),
         threads=threads,
         references=references,
+        students=students,
         smoke=smoke,
         fail_fast=fail_fast,
         command=portable(sys.argv[1:]) if sys.argv[1:2] == ["run"] else f"bench run --suite {suite}",
