@@ -103,3 +103,42 @@ def test_start_up(benchmark, words: list[str]) -> None:
         subprocess.run([sys.executable, *words], check=True, capture_output=True, cwd=root)
 
     benchmark.pedantic(start, rounds=3, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_share_of_the_runner(benchmark, suite: str, tmp_path: Path, monkeypatch) -> None:
+    """A whole quick run; ``extra_info`` holds the share that is neither step, sampling nor feature forward."""
+    import time
+    from collections import Counter
+
+    from bench.launch import Request, execute
+
+    spent: Counter[str] = Counter()
+
+    def timed(name: str, function):
+        def call(*args, **kwargs):
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[name] += time.perf_counter() - start
+
+        return call
+
+    from baselines.sid import SiD
+    from metrics.features.digits import DigitsFeatures
+
+    monkeypatch.setattr(SiD, "step", timed("step", SiD.step))
+    monkeypatch.setattr("bench.stages.draw_samples", timed("sampling", draw_samples))
+    monkeypatch.setattr(DigitsFeatures, "_activations", timed("features", DigitsFeatures._activations))
+    request = Request(suite, ("sid",), "quick", references=False, out=tmp_path)
+
+    def run() -> None:
+        assert execute(request) == 0
+
+    start = time.perf_counter()
+    benchmark.pedantic(run, rounds=1)
+    total = time.perf_counter() - start
+    benchmark.extra_info.update({name: round(seconds, 2) for name, seconds in spent.items()})
+    benchmark.extra_info["total"] = round(total, 2)
+    benchmark.extra_info["share of the runner"] = round(1 - sum(spent.values()) / total, 4)
