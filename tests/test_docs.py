@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from bench.anatomy import dissect
 from bench.catalog import METHODS
 from bench.cli import VERBS, command
 from bench.context import RunContext
@@ -19,6 +20,7 @@ from bench.methods import MethodRegistry, load_plugin
 from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, Provenance, Record, Row
 from bench.references import bibliography
 from bench.report.describe import value_text
+from bench.selector import parse_selector
 from bench.suite import load_suite, suite_names
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,18 +83,49 @@ def test_options_of_a_method_are_those_of_its_config(name: str) -> None:
     assert rows(section(f"docs/methods/{name}.md", "Options")) == expected
 
 
+def test_every_method_has_a_page() -> None:
+    assert sorted(METHODS) == METHOD_PAGES
+
+
+def units(cell: str, extra: float) -> float:
+    """A sum such as ``4 + 6 g``, where g is the cost that a page names so."""
+    return sum(
+        float(term.removesuffix("g") or 1) * (extra if term.endswith("g") else 1) for term in cell.split("+")
+    )
+
+
+def stated_work(name: str, extra: float) -> list[float]:
+    """Sums of the columns of a page's table of work, each compared with its own lines."""
+    lines = [line for line in section(f"docs/methods/{name}.md", "Work").splitlines() if line.startswith("|")]
+    first = [cell.strip() for cell in lines[0].strip("|").split("|")].index("call") + 1
+    columns = list(zip(*(row[first:] for row in rows("\n".join(lines))), strict=True))
+    for *calls, total in columns:
+        assert sum(units(call, extra) for call in calls) == pytest.approx(units(total, extra))
+    return [units(column[-1], extra) for column in columns]
+
+
 @pytest.mark.parametrize("name", METHOD_PAGES)
-def test_work_of_a_method_is_what_one_iteration_is_charged(name: str) -> None:
-    lab, meter, size = Lab.open(load_suite("gmm2d")), Meter(), 4
+def test_work_of_a_method_is_what_iterations_are_charged(name: str) -> None:
+    lab, extra = Lab.open(load_suite("gmm2d")), 0.0
+    label = "ddil[base=lcm]" if name == "ddil" else name
+    cls = MethodRegistry().resolve(parse_selector(label))[0].cls
+    counted = dissect(label, cls, lab).work
+    if "gan" in cls.Config.model_fields:  # g: encoder and head, six times in an iteration of the critic
+        plain = dissect(label, cls, lab, cls.Config(gan="off")).work
+        assert stated_work(name, 0.0) == list(dict.fromkeys(plain))
+        extra = (counted[1] - plain[1]) / 6
+    found = list(dict.fromkeys(round(work, 9) for work in counted))
+    assert list(dict.fromkeys(stated_work(name, extra))) == pytest.approx(found)
 
-    def draw(batch: int, count: int):  # type: ignore[no-untyped-def]
-        return lab.entry.draw(0, batch, count)
 
-    cls = MethodRegistry().find(name).cls
-    context = RunContext(lab.space, draw, meter, budget=1e4, batch_size=size, seed=0)
-    cls(lab.teacher(meter), cls.Config(), context).step(context.next_batch())
-    *calls, total = [row[-1] for row in rows(section(f"docs/methods/{name}.md", "Work"))]
-    assert sum(map(int, calls)) == int(total) == meter.work() / size
+def test_work_of_the_instant_variant() -> None:
+    measured, after = 3.0, 10.0
+    cls = MethodRegistry().find("mm").cls
+    config = cls.Config(variant="instant", real_batches=2)
+    found = dissect("mm", cls, Lab.open(load_suite("gmm2d")), config).work
+    assert found[:3] == (measured, measured, after)
+    assert f"takes {measured:g} while Lambda is measured" in text_of("docs/methods/moment_matching.md")
+    assert f"then {after:g}: student forward" in text_of("docs/methods/moment_matching.md")
 
 
 @pytest.mark.parametrize("name", METHOD_PAGES)
