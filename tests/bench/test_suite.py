@@ -50,6 +50,11 @@ def test_a_missing_file_is_named(tmp_path):
         ("seeds = 1\n", "seed = 1\n", r"top level: unknown key 'seed'; did you mean 'seeds'"),
         ('primary = "swd"', 'primary = "sdw"', "unknown metric 'sdw'; did you mean 'swd'"),
         ('teacher = "gmm2d"\n', "", r"key 'teacher': found nothing"),
+        (
+            "[wrappers.ddil]",
+            "[wrappers.ddil]\nbatch = 8",
+            r"wrappers\.ddil: unknown key 'batch'; known: options",
+        ),
     ],
 )
 def test_a_broken_suite_file_is_explained(tmp_path, old, new, message):
