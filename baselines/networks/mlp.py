@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from baselines.networks.layers import Linear, initialise
 
-
 WAVES = 3  # octaves of the input coordinates, from a quarter of a period a unit
 
 

@@ -1,4 +1,4 @@
-"""Timings with pytest-benchmark: ``make bench``. Nothing here asserts on seconds; the plugin prints ratios."""
+"""Timings with pytest-benchmark: ``make bench``. Nothing asserts on seconds; the plugin prints ratios."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_start_up(benchmark, words: list[str]) -> None:
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_share_of_the_runner(benchmark, suite: str, tmp_path: Path, monkeypatch) -> None:
-    """A whole quick run; ``extra_info`` holds the share that is neither step, sampling nor feature forward."""
+    """A whole quick run; ``extra_info`` holds the share that is not step, sampling or feature forward."""
     import time
     from collections import Counter
 

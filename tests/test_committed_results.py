@@ -1,0 +1,82 @@
+"""What the committed boards promise: bars that a bad implementation misses, checked against the records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.record import MetricValue, Record, Row, read_record
+
+RECORDS = Path(__file__).resolve().parent.parent / "leaderboards" / "records"
+
+
+def standard(suite: str) -> dict[str, Record]:
+    """Records of seed 0 at standard budget, by label."""
+    found = (read_record(path) for path in sorted((RECORDS / suite).glob("*.json")))
+    return {record.label: record for record in found if record.budget == "standard" and record.seed == 0}
+
+
+def row(record: Record, steps: int) -> Row:
+    return next(row for row in record.rows if row.steps == steps)
+
+
+def overlap(a: MetricValue, b: MetricValue) -> bool:
+    assert a.ci95 is not None and b.ci95 is not None
+    return a.ci95[0] <= b.ci95[1] and b.ci95[0] <= a.ci95[1]
+
+
+@pytest.mark.parametrize("suite", ["gmm2d", "digits"])
+def test_records_come_from_clean_code_and_are_finished(suite: str) -> None:
+    found = standard(suite)
+    assert {"sid", "progressive", "real", "collapsed", "euler", "heun", "dpmpp_2m"} <= set(found)
+    for record in found.values():
+        assert record.status == "ok"
+        assert not record.provenance.dirty and record.provenance.code_sha
+
+
+def test_sid_covers_the_ring_in_one_step() -> None:
+    metrics = row(standard("gmm2d")["sid"], 1).metrics
+    assert metrics["within"].mean >= 0.90
+    assert metrics["smallest_mode"].mean >= 0.75
+
+
+@pytest.mark.parametrize("bad", ["collapsed", "mode-means"])
+def test_a_bad_generator_misses_the_bar_of_the_ring(bad: str) -> None:
+    """Collapse loses modes; the means of the modes pass coverage, and the distance tells them apart."""
+    found = standard("gmm2d")
+    metrics, sid = row(found[bad], 0).metrics, row(found["sid"], 1).metrics
+    assert metrics["smallest_mode"].mean < 0.75 or metrics["swd"].mean > 1.5 * sid["swd"].mean
+
+
+@pytest.mark.parametrize("suite", ["gmm2d", "digits"])
+@pytest.mark.parametrize(
+    ("label", "steps"), [("sid", 1), ("progressive", 1), ("progressive", 2), ("progressive", 4)]
+)
+def test_students_clearly_beat_the_best_plain_solver(suite: str, label: str, steps: int) -> None:
+    found = standard(suite)
+    key = "swd" if suite == "gmm2d" else "fd"
+    solvers = [
+        r.metrics[key] for name in ("euler", "heun", "dpmpp_2m") for r in found[name].rows if r.nfe <= steps
+    ]
+    best = min(solvers, key=lambda value: value.mean)
+    student = row(found[label], steps).metrics[key]
+    assert student.mean < best.mean and not overlap(student, best)
+
+
+def test_sid_on_digits_falls_far_below_the_untrained_student() -> None:
+    found = standard("digits")
+    floor = row(found["real"], 0).metrics["fd"].mean
+    sid = found["sid"]
+    assert sid.curve[0].work == 0
+    untrained = sid.curve[0].metrics["fd"] - found["real"].curve[0].metrics["fd"]
+    assert row(sid, 1).metrics["fd"].mean - floor <= untrained / 10
+
+
+def test_the_digits_teacher_passes_its_gate() -> None:
+    """Close to the data, and not by copying it."""
+    found = standard("digits")
+    floor = row(found["real"], 0).metrics["fd"].mean
+    teacher = row(found["teacher[heun]"], 35).metrics
+    assert teacher["fd"].mean - floor < 0.1
+    assert teacher["nearest"].mean > 0.9 and teacher["copies"].mean < 0.05
