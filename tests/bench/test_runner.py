@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -231,9 +232,8 @@ def test_killed_at_ten_random_moments_ends_the_same(tmp_path: Path, monkeypatch:
         time.sleep(calm_seconds * moments.uniform(0.02, 0.3))
         os.kill(child, signal.SIGKILL)
         kills += os.waitpid(child, 0)[1] == signal.SIGKILL
-        if len(list((tmp_path / "killed").glob("*/*/record.json"))) == 2:
-            break
-    assert kills >= 3
+        if kills < 10 and len(list((tmp_path / "killed").glob("*/*/record.json"))) == 2:
+            shutil.rmtree(tmp_path / "killed")  # it got through: begin anew
     assert run(suite, tmp_path / "killed", *words) == 0
     calm, killed = records(tmp_path / "calm"), records(tmp_path / "killed")
     for label in ("sid", "progressive"):
