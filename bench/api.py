@@ -16,7 +16,7 @@ from bench.sampling import draw_samples
 from bench.selector import parse_selector
 from bench.store import file_digest, read_json
 from bench.suite import load_suite
-from bench.training import Snapshot
+from bench.training import Snapshot, snapshot_files
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def load(
 def last_snapshot(folder: Path) -> Path:
     """The weights at the end of a cell's training."""
     stage = folder.parent.parent / read_json(folder / "stages.json")["distil"]
-    snapshots = sorted(stage.glob("snapshot-*.safetensors"), key=lambda path: int(path.stem.split("-")[1]))
+    snapshots = snapshot_files(stage)
     if not snapshots:
         raise AssetError(f"{stage}: no snapshot of the student; run the cell again")
     return snapshots[-1]

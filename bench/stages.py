@@ -23,7 +23,7 @@ from bench.provenance import provenance
 from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, Record, Row, Status
 from bench.sampling import device_class, draw_samples
 from bench.store import Events, Store, file_digest, read_json
-from bench.training import Snapshot, Training
+from bench.training import Snapshot, Training, snapshot_files
 from metrics.statistics import summarise
 
 NEEDS: tuple[Literal["data", "pairs", "features"], ...] = ("data", "pairs", "features")
@@ -245,7 +245,7 @@ class CellStages:
             return self.bare_record("ok").model_copy(update={"rows": rows, "curve": curve})
         folder = self.distil()
         training = read_json(folder / "training.json")
-        snapshots = sorted(folder.glob("snapshot-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))
+        snapshots = snapshot_files(folder)
         last = self.snapshot(snapshots[-1])
         spent: Mapping[str, float] = training["work_by_nfe"]
         steps = [n for n in self.cell.steps if n in last.students]

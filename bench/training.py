@@ -98,7 +98,7 @@ class Training:
 
     def iterate(self) -> dict[str, float]:
         """One iteration of the method, its average and its accounting; returns the scalars."""
-        context, before = self.context, self.context.batches
+        context = self.context
         seed = stream_key(context.seed, "dropout", context.iteration)
         with watchdog(self.budget.step_seconds, context.iteration), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # forked: what a method's dropout draws, nothing else
@@ -109,7 +109,7 @@ class Training:
         decay = self.law.decay(context.batch_size, self.images)
         for role, average in self.averages.items():
             ema_update(average, context.networks[role].plain, decay)
-        self.images += context.batch_size if context.batches > before else 0
+        self.images += context.batch_size
         context.advance()
         return scalars
 
@@ -208,6 +208,11 @@ class Training:
         }
         write_atomic(self.folder / "training.json", json.dumps(result, indent=1) + "\n")
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def snapshot_files(folder: Path) -> list[Path]:
+    """Snapshots that a training left in its folder, in the order of the work behind them."""
+    return sorted(folder.glob("snapshot-*.safetensors"), key=lambda path: int(path.stem.split("-")[1]))
 
 
 class Snapshot:
