@@ -20,7 +20,7 @@ from baselines.distribution_matching import DistributionMatching
 from baselines.fake_score import FakeScore, KarrasIndexLaw
 from baselines.generators import OneStep
 from baselines.pairs import Pairs, sample_pairs
-from baselines.rates import warm_up
+from baselines.rates import set_rate
 
 
 class DMDConfig(Settings):
@@ -37,6 +37,7 @@ class DMDConfig(Settings):
         980, ge=0, le=999, description="highest noise bin of the matching loss (999 is sigma_max)"
     )
     lr: float = Field(5e-5, gt=0, description="AdamW rate of generator and fake score")
+    anneal: float = Field(0.0, ge=0, le=1, description="last share of the budget over which lr falls to 0")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW beta1 of both")
     beta2: float = Field(0.999, gt=0, lt=1, description="AdamW beta2 of both")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay of both")
@@ -120,8 +121,9 @@ class DMD(Distiller):
             return self.make_pairs(batch)
         config, draws = self.config, self.context.draws()
         trained = self.context.iteration - math.ceil(config.pairs / self.context.batch_size)
-        for optimizer in (self.optimizer, self.fake_optimizer):
-            warm_up(optimizer, config.lr, trained, config.warmup)
+        warm: dict[str, int] = {"iteration": trained, "warmup": config.warmup}
+        set_rate(self.optimizer, config.lr, **warm, progress=self.context.progress, anneal=config.anneal)
+        set_rate(self.fake_optimizer, config.lr, **warm)
 
         x_g = self.generate(draws.normal(batch.size, *self.space.shape), batch.cond)
         matching = self.matching.loss(x_g, batch.cond, draws)

@@ -21,7 +21,7 @@ from baselines.distiller import Batch, Context, Needs, Network, Settings, Space,
 from baselines.distribution_matching import DistributionMatching
 from baselines.fake_score import FakeScore, KarrasIndexLaw
 from baselines.generators import RenoisingSteps, dmd2_levels
-from baselines.rates import warm_up
+from baselines.rates import set_rate
 from baselines.states import STUDENT, StateDistiller
 
 
@@ -36,6 +36,7 @@ class DMD2Config(Settings):
     bin_min: int = Field(20, ge=0, le=999, description="lowest noise bin of the matching loss, of 1000")
     bin_max: int = Field(980, ge=0, le=999, description="highest noise bin of the matching loss")
     lr: float = Field(2e-6, gt=0, description="AdamW rate of generator and critic")
+    anneal: float = Field(0.0, ge=0, le=1, description="last share of the budget over which lr falls to 0")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW beta1")
     beta2: float = Field(0.999, gt=0, lt=1, description="AdamW beta2")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay")
@@ -125,8 +126,9 @@ class DMD2(StateDistiller):
 
     def step(self, batch: Batch) -> dict[str, float | Tensor]:
         config, logs = self.config, {}
-        for optimizer in (self.optimizer, self.critic_optimizer):
-            warm_up(optimizer, config.lr, self.context.iteration, config.warmup)
+        warm: dict[str, int] = {"iteration": self.context.iteration, "warmup": config.warmup}
+        set_rate(self.optimizer, config.lr, **warm, progress=self.context.progress, anneal=config.anneal)
+        set_rate(self.critic_optimizer, config.lr, **warm)
         turn = self.context.iteration % config.ratio == 0
         state = self.draw_state(batch)
         with torch.set_grad_enabled(turn):

@@ -7,7 +7,7 @@ network's f at the node ``skip`` fine steps below, reached by one teacher solver
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -20,10 +20,11 @@ from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import BoundaryScaling, per_sample
 from baselines.diffusion.ema import ema_update
 from baselines.diffusion.noise import KarrasGrid
-from baselines.diffusion.samplers import ddim_step
+from baselines.diffusion.samplers import STEPS
 from baselines.distances import DISTANCES
 from baselines.distiller import Batch, Context, Needs, Network, Settings, Space, Teacher, descend
 from baselines.generators import RenoisingSteps
+from baselines.rates import set_rate
 from baselines.states import StateDistiller
 
 
@@ -37,6 +38,7 @@ class LCMConfig(Settings):
     target_ema: float = Field(0.95, ge=0, le=1, description="weight of the old target per iteration")
     serves: tuple[Literal[1, 2, 4, 8], ...] = Field((1, 2, 4, 8), min_length=1, description="step counts")
     lr: float = Field(4e-4, gt=0, description="Adam rate")
+    anneal: float = Field(0.0, ge=0, le=1, description="last share of the budget over which lr falls to 0")
 
     @model_validator(mode="after")
     def _aligned(self) -> LCMConfig:
@@ -57,22 +59,6 @@ class State:
     upper: Tensor
     lower: Tensor
     cond: Cond
-
-
-def euler_step(denoiser: Network, x: Tensor, upper: Tensor, lower: Tensor, cond: Cond) -> Tensor:
-    """One first-order step (DDIM) of the probability-flow ODE."""
-    return ddim_step(x, denoiser(x, upper, cond), upper, lower)
-
-
-def heun_step(denoiser: Network, x: Tensor, upper: Tensor, lower: Tensor, cond: Cond) -> Tensor:
-    """One second-order step of the probability-flow ODE (``lower > 0``)."""
-    slope = (x - denoiser(x, upper, cond)) / per_sample(upper, x)
-    proposal = x + per_sample(lower - upper, x) * slope
-    slope_there = (proposal - denoiser(proposal, lower, cond)) / per_sample(lower, x)
-    return x + per_sample(lower - upper, x) * (slope + slope_there) / 2
-
-
-STEPS: dict[str, Callable[..., Tensor]] = {"euler": euler_step, "heun": heun_step}
 
 
 def training_nodes(grid: KarrasGrid, config: LCMConfig) -> Tensor:
@@ -137,9 +123,11 @@ class LCM(StateDistiller):
         return self.distance(self.student(state.x, state.upper, state.cond), self.target(state)).mean()
 
     def step(self, batch: Batch) -> dict[str, float | Tensor]:
+        config, progress = self.config, self.context.progress
+        set_rate(self.optimizer, config.lr, progress=progress, anneal=config.anneal)
         loss = self.loss(self.draw_state(batch))
         descend(loss, self.optimizer)
-        ema_update(self.follower.plain, self.student.plain, self.config.target_ema)
+        ema_update(self.follower.plain, self.student.plain, config.target_ema)
         return {"loss": loss.detach()}
 
     def students(self) -> dict[int, Network]:

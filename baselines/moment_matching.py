@@ -21,7 +21,7 @@ from baselines.diffusion.posterior import StepPairs, Transition
 from baselines.distiller import Batch, Context, Distiller, Needs, Network, Settings, Space, Teacher, descend
 from baselines.generators import Ancestral
 from baselines.losses import pixel_sum
-from baselines.rates import warm_up_then_linear
+from baselines.rates import set_rate
 
 Estimate = Callable[[Transition], Tensor]
 
@@ -86,7 +86,8 @@ class MomentMatching(Distiller):
     def step(self, batch: Batch) -> dict[str, float | Tensor]:
         context, config = self.context, self.config
         for optimizer in self.optimizers.values():
-            warm_up_then_linear(optimizer, config.lr, context.iteration, config.warmup, context.progress)
+            warm: dict[str, int] = {"iteration": context.iteration, "warmup": config.warmup}
+            set_rate(optimizer, config.lr, **warm, progress=context.progress, anneal=1.0)
         if log := self.moments.update(batch):
             return log
         descend(loss := self.loss(self.draw_state(batch)), self.optimizers["student"], clip=config.clip)

@@ -1,25 +1,28 @@
-"""Learning-rate schedules that belong to a method's paper."""
+"""Learning-rate schedule of all methods: linear warm-up, constant, linear fall at the end of the budget."""
 
 from __future__ import annotations
 
 from baselines.distiller import Optimizer
 
 
-def warm_up(optimizer: Optimizer, lr: float, iteration: int, length: int) -> None:
-    """Set the rate: linear from 0 over the first ``length`` iterations, then ``lr``."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr * min(1.0, iteration / length) if length else lr
-
-
-def warm_up_then_linear(
-    optimizer: Optimizer, lr: float, iteration: int, length: int, progress: float
+def set_rate(
+    optimizer: Optimizer,
+    lr: float,
+    *,
+    iteration: int = 0,
+    warmup: int = 0,
+    progress: float = 0.0,
+    anneal: float = 0.0,
 ) -> None:
-    """``warm_up``, times a linear fall to 0 at the end of the budget (``progress`` is its spent share)."""
-    warm_up(optimizer, lr * (1 - progress), iteration, length)
+    """Set the rate of every parameter group.
 
-
-def constant_then_linear(optimizer: Optimizer, lr: float, progress: float, share: float) -> None:
-    """Set the rate: ``lr``, then linear to 0 over the last ``share`` of the budget (0: constant)."""
-    left = 1 - progress
+    Args:
+        lr: the constant rate.
+        iteration, warmup: the rate rises linearly from 0 over the first ``warmup`` iterations (0: at once).
+        progress, anneal: it falls linearly to 0 over the last share ``anneal`` of the budget (0: never),
+            of which the share ``progress`` is spent.
+    """
+    rise = min(1.0, iteration / warmup) if warmup else 1.0
+    fall = min(1.0, (1 - progress) / anneal) if anneal else 1.0
     for group in optimizer.param_groups:
-        group["lr"] = lr * min(1.0, left / share) if share else lr
+        group["lr"] = lr * rise * fall

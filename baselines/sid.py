@@ -31,7 +31,7 @@ from baselines.distiller import (
 from baselines.fake_score import FakeScore, KarrasTimeLaw, LognormalLaw
 from baselines.generators import OneStep
 from baselines.losses import pixel_mean, pixel_sum
-from baselines.rates import constant_then_linear
+from baselines.rates import set_rate
 
 
 class SiDConfig(Settings):
@@ -46,9 +46,7 @@ class SiDConfig(Settings):
     )
     lr: float = Field(1e-5, gt=0, description="Adam rate of the generator")
     lr_fake: float = Field(1e-5, gt=0, description="Adam rate of the fake score")
-    anneal: float = Field(
-        0.0, ge=0, le=1, description="last share of the budget over which lr falls to 0; 0 (paper): never"
-    )
+    anneal: float = Field(0.0, ge=0, le=1, description="last share of the budget over which lr falls to 0")
     beta1: float = Field(0.0, ge=0, lt=1, description="Adam beta1 of both")
     beta2: float = Field(0.999, gt=0, lt=1, description="Adam beta2 of both")
     eps: float = Field(1e-8, gt=0, description="Adam epsilon of both")
@@ -112,10 +110,11 @@ class SiD(Distiller):
         descend(fake_loss, self.fake_optimizer, finite=True)
 
         fresh = self.context.next_batch()  # theta never reuses psi's labels or noise
-        constant_then_linear(self.optimizer, self.config.lr, self.context.progress, self.config.anneal)
+        config, progress = self.config, self.context.progress
+        set_rate(self.optimizer, config.lr, progress=progress, anneal=config.anneal)
         with frozen(self.fake.network):
             loss = self.generator_loss(self.generate(fresh.cond, fresh.size), fresh.cond)
-            descend(loss * self.config.loss_scale, self.optimizer, finite=True)
+            descend(loss * config.loss_scale, self.optimizer, finite=True)
         return {"loss": loss.detach(), "fake_loss": errors.detach().nanmean()}  # nan: all samples are
 
     def students(self) -> dict[int, Network]:

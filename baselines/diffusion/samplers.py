@@ -22,6 +22,24 @@ def ddim_step(x: Tensor, x0_hat: Tensor, sigma: Tensor, sigma_next: Tensor) -> T
     return x0_hat + per_sample(sigma_next / sigma, x) * (x - x0_hat)
 
 
+def euler_step(
+    denoiser: Denoise, x: Tensor, upper: Tensor, lower: Tensor, cond: Cond | None = None
+) -> Tensor:
+    """From level ``upper [B]`` to ``lower [B]`` by one first-order step (DDIM): one evaluation."""
+    return ddim_step(x, denoiser(x, upper, cond), upper, lower)
+
+
+def heun_step(denoiser: Denoise, x: Tensor, upper: Tensor, lower: Tensor, cond: Cond | None = None) -> Tensor:
+    """From ``upper [B]`` to ``lower [B] > 0`` by one second-order step: two evaluations."""
+    slope = (x - denoiser(x, upper, cond)) / per_sample(upper, x)
+    proposal = x + per_sample(lower - upper, x) * slope
+    slope_there = (proposal - denoiser(proposal, lower, cond)) / per_sample(lower, x)
+    return x + per_sample(lower - upper, x) * (slope + slope_there) / 2
+
+
+STEPS: dict[str, Callable[..., Tensor]] = {"euler": euler_step, "heun": heun_step}
+
+
 def euler(denoiser: Denoise, x: Tensor, sigmas: Tensor, cond: Cond | None = None) -> Tensor:
     """First order (DDIM): one evaluation a step."""
     dtype, state = x.dtype, x.double()

@@ -138,7 +138,7 @@ def check_zero_loss_student() -> None:
         ("heun", 40, 1.00978),
     ):
         config = {"fine": 3 * (nodes - 1), "skip": 3, "solver": name, "distance": "l2"}
-        chain = Chain(GRID.nodes(nodes - 1), getattr(lcm_module, f"{name}_step"))
+        chain = Chain(GRID.nodes(nodes - 1), lcm_module.STEPS[name])
         assert chain.factors[0].item() / (g(EPS) / g(T)) == pytest.approx(ratio, abs=6e-5)
         method = gaussian_teacher_method(chain, **config)
         torch.testing.assert_close(method.nodes, chain.nodes, rtol=1e-12, atol=0)
@@ -152,10 +152,10 @@ def check_zero_loss_student() -> None:
 
 
 def check_other_target_has_a_loss() -> None:
-    chain = Chain(GRID.nodes(17), lcm_module.euler_step)
+    chain = Chain(GRID.nodes(17), lcm_module.STEPS["euler"])
     method = gaussian_teacher_method(chain, fine=51, skip=3, distance="l2")
     method.nodes = chain.nodes
-    other = Chain(GRID.nodes(17), lcm_module.euler_step)
+    other = Chain(GRID.nodes(17), lcm_module.STEPS["euler"])
     with torch.no_grad():
         other.factors.mul_(1.1)
     method.follower.plain = other
@@ -302,7 +302,7 @@ def test_property(check):
 def test_an_affine_student_trained_to_convergence_is_the_solver_not_the_ode():
     """From multipliers of 1 at all nodes, training finds the solver's chain (5 intervals, Euler)."""
     nodes = GRID.nodes(5)
-    chain, student = Chain(nodes, lcm_module.euler_step), Chain(nodes, lcm_module.euler_step)
+    chain, student = Chain(nodes, lcm_module.STEPS["euler"]), Chain(nodes, lcm_module.STEPS["euler"])
     with torch.no_grad():
         student.factors.fill_(1.0)
     method = gaussian_teacher_method(student, fine=10, skip=2, serves=(1,), distance="l2", target_ema=0.0)
@@ -361,7 +361,7 @@ def test_teacher_is_the_closed_form_where_there_is_one():
     law = Mixture(np.array([[0.0, 0.0]]), np.ones(1), 0.5)
     method = build(LCM, SMALL, exact=ExactMixture(law))
     state = method.draw_state(method.context.next_batch())
-    landed = lcm_module.euler_step(method.teacher.exact, state.x, state.upper, state.lower, state.cond)
+    landed = lcm_module.STEPS["euler"](method.teacher.exact, state.x, state.upper, state.lower, state.cond)
     assert torch.equal(method.target(state), method.follower(landed, state.lower, state.cond))
 
 
@@ -421,7 +421,7 @@ def without_floor(cls, students, config, space):
     return RenoisingSteps(students, lambda n: lcm_module.serving_levels(space.grid, config, n))
 
 
-ORIGINAL = {"euler": lcm_module.euler_step, "ema": lcm_module.ema_update}
+ORIGINAL = {"euler": lcm_module.STEPS["euler"], "ema": lcm_module.ema_update}
 MUTANTS = {
     "denoiser at the lower level": (lcm_module.STEPS, "euler", slope_at_the_wrong_level),
     "Heun with one slope": (lcm_module.STEPS, "heun", heun_that_forgets_the_first_slope),
