@@ -10,9 +10,11 @@ import typer
 
 from bench.catalog import METHODS, aliases, canonical_name
 from bench.errors import UsageError, unknown
-from bench.report.describe import method_text, metric_text, protocol_text, record_text, suite_text
+from bench.report.describe import method_text, metric_text, record_text, suite_text
+from bench.report.protocols import find_protocol, is_protocol_file, protocol_text
 from bench.report.runs import cell_text, is_cell, runs_text
 from bench.suite import load_suite, suite_names
+from metrics.protocols.registry import shipped_protocols
 
 PLUGINS = "distillbench.methods"  # entry points of installed methods
 
@@ -20,7 +22,7 @@ PLUGINS = "distillbench.methods"  # entry points of installed methods
 def info(
     name: Annotated[str, typer.Argument(metavar="NAME", help="suite, method, metric, protocol, or a path")],
 ) -> None:
-    """Explain a suite, a method, a metric, a protocol, a record file, a suite file or a run's folder."""
+    """Explain a suite, method, metric or protocol by name; a record, suite, protocol or run by path."""
     path = Path(name)
     typer.echo(path_text(path) if path.exists() or "/" in name else name_text(name))
 
@@ -40,6 +42,8 @@ def path_text(path: Path) -> str:
     if path.suffix == ".json" and path.is_file():
         return record_text(path)
     if path.suffix == ".toml" and path.is_file():
+        if is_protocol_file(path):
+            return protocol_text(find_protocol(str(path)))
         return suite_text(load_suite(str(path)))
     found = "not a record or a suite file" if path.exists() else "no such file or folder"
     raise UsageError(f"{path}: {found}")
@@ -50,7 +54,7 @@ def name_text(name: str) -> str:
     suites = [load_suite(each) for each in suite_names()]
     methods = {*METHODS, *(point.name for point in entry_points(group=PLUGINS))}
     by_metric = {column.key for suite in suites for column in suite.metrics}
-    by_protocol = {suite.protocol.id: suite for suite in suites}
+    protocols = shipped_protocols()
     if name in suite_names():
         return suite_text(load_suite(name))
     if canonical_name(name) in methods:
@@ -61,6 +65,6 @@ def name_text(name: str) -> str:
         return method_text(cls, suites, anatomies(cls.name) if cls.name in METHODS else ())
     if name in by_metric:
         return metric_text(name, suites)
-    if name in by_protocol:
-        return protocol_text(by_protocol[name])
-    raise unknown("name", name, [*suite_names(), *methods, *aliases(), *by_metric, *by_protocol])
+    if name in protocols:
+        return protocol_text(protocols[name], suites)
+    raise unknown("name", name, [*suite_names(), *methods, *aliases(), *by_metric, *protocols])

@@ -12,6 +12,8 @@ from bench.errors import unknown
 from bench.report.text import compact
 from bench.shipped import shipped_weights
 from bench.suite import load_suite, suite_names
+from metrics.protocols.record import Protocol
+from metrics.protocols.registry import shipped_protocols
 
 Lines = list[tuple[str, ...]]
 
@@ -57,11 +59,19 @@ def metrics() -> Lines:
 
 
 def protocols() -> Lines:
-    """Protocols and the suites that use them."""
-    pairs = [(name, load_suite(name).protocol) for name in suite_names()]
+    """Protocols: size, headline, metrics, whether every digest is pinned, and who uses them."""
+    users = {load_suite(name).protocol.id: name for name in suite_names()}
+
+    def line(p: Protocol) -> tuple[str, ...]:
+        samples = f"{p.sampling.samples}" if p.sampling else "-"
+        repeats = f"{p.repeats.aggregate} of {p.repeats.count}" if p.repeats.count > 1 else "1"
+        state = "provisional" if p.provisional() else "final"
+        used = ",".join([*p.used_by, *([f"suite {users[p.id]}"] if p.id in users else [])])
+        return p.id, samples, repeats, state, ",".join(p.metrics), used or "-"
+
     return [
-        ("PROTOCOL", "SUITE", "SAMPLES", "REPEATS", "SCORES"),
-        *((p.id, name, str(p.samples), str(p.repeats), p.evaluator) for name, p in pairs),
+        ("PROTOCOL", "SAMPLES", "REPEATS", "STATE", "METRICS", "USED BY"),
+        *(line(protocol) for protocol in shipped_protocols().values()),
     ]
 
 

@@ -1,28 +1,15 @@
-"""Suites, methods, metrics, protocols and records explained in a page of plain text."""
+"""Suites, methods, metrics and records explained in a page of plain text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import Any
 
-from bench.catalog import METHODS
-from bench.errors import UsageError
 from bench.record import Record, Row, read_record
-from bench.references import entry
 from bench.report.table import device
 from bench.report.text import compact, printable
 from bench.suite import Suite
-
-if TYPE_CHECKING:
-    from baselines.distiller import Distiller
-    from bench.anatomy import Anatomy
-
-NEEDS = {
-    "data": "real samples",
-    "pairs": "(noise, sample) pairs of the teacher, paid for in the budget",
-    "features": "encoder features of the teacher's network",
-}
 
 
 def suite_text(suite: Suite) -> str:
@@ -49,23 +36,6 @@ def suite_text(suite: Suite) -> str:
     return "\n".join(parts)
 
 
-def protocol_text(suite: Suite) -> str:
-    """A protocol: how samples are drawn and scored."""
-    protocol = suite.protocol
-    labels = {"balanced": "each class equally often", "none": "no labels"}[protocol.labels]
-    unpinned = "none" if protocol.evaluator == "points" else "not pinned yet: provisional"
-    facts = [
-        ("scores", protocol.evaluator),
-        ("samples", f"{protocol.samples} in each of {protocol.repeats} repeats"),
-        ("seeds", f"{protocol.seed} to {protocol.seed + protocol.repeats - 1}, one a repeat"),
-        ("labels", labels),
-        ("curves", f"{protocol.curve_samples} samples, seed {protocol.curve_seed}"),
-        ("feature network", protocol.extractor_sha256 or unpinned),
-        ("metrics", ", ".join(column.key for column in suite.metrics)),
-    ]
-    return f"protocol {protocol.id}, of suite {suite.id}\n{block(facts)}"
-
-
 def metric_text(key: str, suites: Sequence[Suite]) -> str:
     """A metric in every suite that has it."""
     found = [(suite, column) for suite in suites for column in suite.metrics if column.key == key]
@@ -76,94 +46,9 @@ def metric_text(key: str, suites: Sequence[Suite]) -> str:
     return f"metric {key}\n{block(lines)}"
 
 
-def method_text(cls: type[Distiller], suites: Sequence[Suite], found: Sequence[Anatomy] = ()) -> str:
-    """A method: paper, needs, step counts, networks, work, options with defaults and units, presets.
-
-    Args:
-        found: what was counted, once for each method that a wrapper can wrap; empty for plugins.
-    """
-    known = METHODS.get(cls.name)
-    presets = [suite.name for suite in suites if cls.name in {**suite.methods, **suite.wrappers}]
-    facts = [
-        ("also called", ", ".join(known.aliases) if known else ""),
-        ("wraps", ", ".join(known.wraps) if known else ""),
-        ("presets", ", ".join(presets)),
-    ]
-    single = not (known and known.wraps)
-    facts += [*class_facts(cls), *(fact for one in found for fact in counted_facts(one))] if single else []
-    options = [
-        (f"{name}={value_text(field.default)}", f"{field.description or ''} ({constraint(field)})")
-        for name, field in cls.Config.model_fields.items()
-    ]
-    parts = [f"method {cls.name}: {cls.summary}", block([fact for fact in facts if fact[1]])]
-    if not single:
-        for one in found:
-            parts += [one.label, block([*class_facts(one.cls), *counted_facts(one)])]
-    parts += ["Options" if single else "Options, beside those of the method it wraps", block(options)]
-    return "\n".join([*(part for part in parts if part), "Paper", paper_text(cls.paper)])
-
-
-def class_facts(cls: type[Distiller]) -> list[tuple[str, str]]:
-    """What a class says of itself: needs and step counts."""
-    needs = [text for key, text in NEEDS.items() if getattr(cls.needs, key)]
-    steps = cls.Config.model_fields.get("steps")
-    trainings = "from one training with the defaults"
-    counts = cls.served_nfe(cls.Config())
-    if steps and get_origin(steps.annotation) is Literal:
-        counts, trainings = get_args(steps.annotation), "each from a training of its own"
-    return [
-        ("needs", ", ".join(needs) or "nothing but the teacher (data-free)"),
-        ("step counts", f"{numbers(counts)}, {trainings}"),
-    ]
-
-
-def counted_facts(found: Anatomy) -> list[tuple[str, str]]:
-    """What was counted: networks in memory and work by iteration."""
-    frozen = {role: " (frozen)" if role in found.frozen else "" for role in found.networks}
-    networks = [f"{role}{frozen[role]} {compact(size)}" for role, size in found.networks.items()]
-    iterations: dict[str, list[int]] = {}
-    for number, units in enumerate(found.work):
-        iterations.setdefault(f"{units:.4g}", []).append(number)
-    spent = [f"{units} at {numbers(these)}" for units, these in iterations.items()]
-    every = f"{next(iter(iterations))} units per sample and iteration"
-    where = "iterations from 0; default options, one batch of pairs if any"
-    several = f"units per sample: {'; '.join(spent)} ({where})"
-    return [
-        ("networks", f"{', '.join(networks)} weights on gmm2d"),
-        ("work", every if len(spent) == 1 else several),
-    ]
-
-
-def paper_text(key: str) -> str:
-    """BibTeX of a paper, or the bare key of a paper that the bibliography does not hold."""
-    try:
-        return entry(key)
-    except UsageError:
-        return key
-
-
-def constraint(field: Any) -> str:
-    """Type and range of an option: ``float, > 0``."""
-    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-    limits = [f"{s} {getattr(m, key)}" for m in field.metadata for key, s in signs.items() if hasattr(m, key)]
-    return ", ".join([type_text(field.annotation), *limits])
-
-
-def type_text(kind: Any) -> str:
-    """A type in words: ``float``, ``1|2|4``, ``list of int``."""
-    inner = [part for part in get_args(kind) if part is not Ellipsis]
-    if get_origin(kind) is Literal:
-        return "|".join(map(str, inner))
-    if get_origin(kind) is tuple:
-        return "list of " + ", ".join(dict.fromkeys(map(type_text, inner)))
-    if inner:
-        return " or ".join(map(type_text, inner))
-    return "none" if kind is type(None) else getattr(kind, "__name__", str(kind))
-
-
 def value_text(value: Any) -> str:
-    """A default as it is typed in a selector: members of a list joined with ``+``."""
-    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    """A value as it is typed in a selector: members of a list joined with ``+``."""
+    return "+".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def record_text(path: Path) -> str:

@@ -105,6 +105,7 @@ def test_cite_the_unknown_is_status_2_with_the_nearest(tmp_path, capsys):
         ("methods", "METHOD", "zhou2024sid"),
         ("metrics", "METRIC", "swd"),
         ("protocols", "PROTOCOL", "gmm2d@1"),
+        ("protocols", "PROTOCOL", "edm-fid50k-train@1     50000    min of 3    provisional"),
         ("assets", "ASSET", "baselines/weights/gmm2d.safetensors"),
     ],
 )
@@ -125,7 +126,8 @@ def test_list_the_unknown(capsys):
     ("name", "words"),
     [
         ("gmm2d", ["suite gmm2d@", "quick", "sliced Wasserstein", "plain solvers"]),
-        ("gmm2d@1", ["protocol gmm2d@1", "5000 in each of 3 repeats", "1000 to 1002"]),
+        ("gmm2d@1", ["protocol gmm2d@1", "sampling.samples", "5000", "1000; 1001; 1002", "gmm2d@1.0"]),
+        ("edm-fid50k-train@1", ["provisional: no digest", "karras2022edm", "repeats.aggregate", "min"]),
         ("swd", ["metric swd", "lower is better", "ranks"]),
         ("sid", ["data-free", "sigma_init=2.5", "noise level", "> 0", "@misc{zhou2024sid", "gmm2d"]),
         ("PD", ["method progressive", "real samples", "1, 2, 4, 8", "serves=1+2+4+8"]),

@@ -62,6 +62,7 @@ def test_help_and_leaderboard_import_no_numerics(tmp_path):
         from bench.cli import main
         commands = [["--help"], ["leaderboard", "gmm2d", "--records", {str(tmp_path / "records")!r}]]
         commands += [["list", "suites"], ["cite", "sid"], ["info", "gmm2d"], ["leaderboard", "--help"]]
+        commands += [["list", "protocols"], ["info", "suite-fid50k@1"]]
         for command in commands:
             assert main(command) == 0, command
             print("loaded:", command, sorted(set({HEAVY}) & set(sys.modules)))
@@ -75,7 +76,7 @@ def test_help_and_leaderboard_import_no_numerics(tmp_path):
         env=environment,
     )
     loaded = [line for line in done.stdout.splitlines() if line.startswith("loaded:")]
-    assert len(loaded) == 6 and all(line.endswith("[]") for line in loaded), loaded
+    assert len(loaded) == 8 and all(line.endswith("[]") for line in loaded), loaded
 
 
 def test_no_verb_is_wrong_usage_and_shows_the_help(capsys):
