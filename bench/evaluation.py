@@ -24,10 +24,11 @@ from bench.errors import AssetError, unknown
 from bench.suite import Suite
 from metrics.class_frechet import class_frechet_distance
 from metrics.features.digits import DigitsFeatures, load_digits_features
-from metrics.frechet import Moments, frechet_distance
+from metrics.frechet import frechet_distance
+from metrics.moments import Moments
 from metrics.nearest import memorisation
 from metrics.points import energy_distance, mode_coverage, sliced_wasserstein
-from metrics.recall import precision_recall
+from metrics.prdc import precision_recall
 
 SCALE = 1000.0  # distances of the mixture suites are shown times 1000
 

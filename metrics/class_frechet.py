@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from metrics.arrays import class_labels, matching
-from metrics.frechet import Moments, frechet_distance
+from metrics.frechet import frechet_distance
+from metrics.moments import Moments
 
 
 def class_frechet_distance(

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 
 from metrics.arrays import class_labels, feature_matrix
 from metrics.class_frechet import class_frechet_distance
-from metrics.frechet import Moments, frechet_distance
+from metrics.frechet import frechet_distance
+from metrics.moments import Moments
 from metrics.statistics import Summary, summarise
 
 

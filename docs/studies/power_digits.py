@@ -22,9 +22,10 @@ from metrics.class_frechet import class_frechet_distance
 from metrics.features.digits import load_digits_features
 from metrics.features.digits_training import accuracy
 from metrics.floor import class_frechet_floor, frechet_floor
-from metrics.frechet import Moments, frechet_distance
+from metrics.frechet import frechet_distance
+from metrics.moments import Moments
 from metrics.nearest import memorisation
-from metrics.recall import precision_recall
+from metrics.prdc import precision_recall
 from metrics.statistics import detectable_difference, summarise
 
 COUNT, REPEATS = 2000, 3  # frozen: the protocol

@@ -24,8 +24,9 @@ from metrics.features.digits_training import (
     train_digits_features,
     whitening,
 )
-from metrics.frechet import Moments, frechet_distance
-from metrics.recall import precision_recall
+from metrics.frechet import frechet_distance
+from metrics.moments import Moments
+from metrics.prdc import precision_recall
 
 TRAIN, HELD_OUT = load_digits()
 BLURS = (0.3, 0.45, 0.6, 0.8, 1.2, 2.0, 3.0)  # pixels

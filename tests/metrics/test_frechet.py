@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-from metrics.frechet import Moments, RunningMoments, frechet_distance
+from metrics.frechet import frechet_distance
+from metrics.moments import Moments, RunningMoments
 
 seeds = st.integers(0, 2**32 - 1)
 laws = settings(max_examples=40, deadline=None)

@@ -19,10 +19,15 @@ class PrecisionRecall(NamedTuple):
     Attributes:
         precision: of the fakes, those inside the real manifold.
         recall: of the reals, those inside the fake manifold; what a collapsed generator loses.
+        k: which neighbour sets a ball's radius.
+        real_count, fake_count: rows of each set; values at other counts do not compare.
     """
 
     precision: float
     recall: float
+    k: int
+    real_count: int
+    fake_count: int
 
 
 def precision_recall(*, real: ArrayLike, fake: ArrayLike, k: int = 3) -> PrecisionRecall:
@@ -47,4 +52,4 @@ def precision_recall(*, real: ArrayLike, fake: ArrayLike, k: int = 3) -> Precisi
         save_cpu_ram=True,  # in blocks
         verbose=False,
     )
-    return PrecisionRecall(found["precision"], found["recall"])
+    return PrecisionRecall(found["precision"], found["recall"], k, len(real), len(fake))

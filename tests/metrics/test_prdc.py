@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from metrics.recall import precision_recall
+from metrics.prdc import precision_recall
 
 
 def cloud(seed, rows=400, dimension=8):
@@ -22,23 +22,25 @@ def directly(real, fake, k):
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_equals_the_definition_across_blocks(k):
     real, fake = cloud(0, 1300), 1.3 * cloud(1, 1100)
-    assert precision_recall(real=real, fake=fake, k=k) == pytest.approx(directly(real, fake, k), abs=1e-6)
+    found = precision_recall(real=real, fake=fake, k=k)
+    assert found[:2] == pytest.approx(directly(real, fake, k), abs=1e-6)
+    assert found[2:] == (k, 1300, 1100)
 
 
 def test_a_collapsed_generator_keeps_precision_and_loses_recall():
     real = cloud(2)
     fake = real[:1] + 1e-3 * cloud(3)
-    precision, recall = precision_recall(real=real, fake=fake)
+    precision, recall, *_ = precision_recall(real=real, fake=fake)
     assert precision > 0.95 and recall < 0.02
 
 
 def test_an_overdispersed_generator_keeps_recall_and_loses_precision():
-    precision, recall = precision_recall(real=cloud(4), fake=4 * cloud(5))
+    precision, recall, *_ = precision_recall(real=cloud(4), fake=4 * cloud(5))
     assert precision < 0.2 and recall > 0.9
 
 
 def test_equal_laws_score_high_on_both():
-    precision, recall = precision_recall(real=cloud(6), fake=cloud(7))
+    precision, recall, *_ = precision_recall(real=cloud(6), fake=cloud(7))
     assert precision > 0.7 and recall > 0.7
 
 
