@@ -94,7 +94,10 @@ class Batch:
     def x0(self) -> Tensor:
         """Clean data; raises RuntimeError in a method that declared itself data-free."""
         if self.data is None:
-            raise RuntimeError("this method declared needs.data = False, so its batches carry no images")
+            raise RuntimeError(
+                "this method declared needs.data = False, so its batches carry no images; "
+                "declare Needs(data=True) to be given real samples"
+            )
         return self.data
 
 
@@ -104,11 +107,13 @@ class Needs:
 
     Attributes:
         data: real samples (False: data-free, labels only).
+        labels: a class label for every sample (so label-free data will not do).
         pairs: teacher-sampled (noise, sample) pairs, paid for in the budget.
         features: encoder features of the network (so a plain MLP teacher will not do).
     """
 
     data: bool = False
+    labels: bool = False
     pairs: bool = False
     features: bool = False
 

@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 from bench.budget import Budget
 from bench.errors import UsageError
 from bench.methods import Method, MethodRegistry, typed_options
-from bench.selector import Selector, parse_selector
+from bench.presets import find_preset
+from bench.selector import PRESET, Selector, parse_selector
 from bench.store import digest
 from bench.suite import Preset, SolverRows, Suite
 
@@ -120,7 +121,7 @@ def _cells_of_method(
     suite: Suite, registry: MethodRegistry, selector: Selector, budget: str, nfe: tuple[int, ...], seeds: int
 ) -> list[Cell]:
     method, selector = registry.resolve(selector)
-    preset, cells = preset_for(suite, method), []
+    preset, cells = preset_for(suite, method, dict(selector.options).get(PRESET)), []
     for config, options in trainings(method, preset, selector, nfe):
         steps = tuple(n for n in nfe if n in method.cls.served_nfe(config))
         label = Selector(method.cls.name, options).label
@@ -134,13 +135,19 @@ def _cells_of_method(
     return cells
 
 
-def preset_for(suite: Suite, method: Method) -> Preset:
-    """The suite's preset of a method; a method unknown to the suite runs with its own defaults.
+def preset_for(suite: Suite, method: Method, named: str | None = None) -> Preset:
+    """The suite's preset of a method, or a named one; without either a method runs with its own defaults.
 
     A wrapper has the preset of the method it wraps, with the wrapper's options on top.
+
+    Raises:
+        UsageError: no preset of that name (nearest named).
     """
     default = Preset(batch=128, tuning="no preset in the suite: the method's own defaults")
-    preset = suite.methods.get(method.base or method.cls.name, default)
+    name = method.base or method.cls.name
+    preset = suite.methods.get(name, default)
+    if named:
+        preset = find_preset(name, method.cls.Config, named).as_preset(named)
     if not method.base or method.cls.name not in suite.wrappers:
         return preset
     over = suite.wrappers[method.cls.name]
@@ -151,7 +158,7 @@ def preset_for(suite: Suite, method: Method) -> Preset:
 def served_steps(suite: Suite, registry: MethodRegistry, selector: Selector) -> str:
     """Step counts that a selection can serve, for messages."""
     method, selector = registry.resolve(selector)
-    preset = preset_for(suite, method)
+    preset = preset_for(suite, method, dict(selector.options).get(PRESET))
     configs = trainings(method, preset, selector, offered_steps(method) or suite.nfe)
     return ", ".join(map(str, sorted({n for config, _ in configs for n in method.cls.served_nfe(config)})))
 

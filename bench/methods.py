@@ -16,7 +16,7 @@ from baselines.distiller import Distiller
 from bench.catalog import METHODS, canonical_name
 from bench.closure import closure_digest
 from bench.errors import UsageError, unknown
-from bench.selector import Selector
+from bench.selector import PRESET, Selector
 
 GROUP = "distillbench.methods"
 
@@ -151,7 +151,7 @@ def typed(text: str) -> int | float | str:
 
 
 def typed_options(method: Method, preset: dict[str, Any], selector: Selector) -> Any:
-    """The method's Config from the suite's preset, overridden by the selector.
+    """The method's Config from a preset's options, overridden by the selector.
 
     Raises:
         UsageError: an unknown option (nearest named) or a value of the wrong type or range.
@@ -159,6 +159,8 @@ def typed_options(method: Method, preset: dict[str, Any], selector: Selector) ->
     fields = method.cls.Config.model_fields
     values = dict(preset)
     for key, text in selector.options:
+        if key == PRESET:  # its values are in ``preset``
+            continue
         if key not in fields:
             raise unknown(f"option of {selector.name}", key, fields)
         many = "tuple" in str(fields[key].annotation)

@@ -126,7 +126,7 @@ class Record(Part):
     label: str = Field(description="name[option=value] as asked for")
     kind: Literal["student", "teacher", "solver", "anchor"]
     paper: str | None
-    needs: list[Literal["data", "pairs", "features"]] = Field(
+    needs: list[Literal["data", "labels", "pairs", "features"]] = Field(
         [], description="what the method used besides the teacher"
     )
     config: dict[str, Any]

@@ -26,7 +26,7 @@ from bench.store import Events, Store, file_digest, read_json
 from bench.training import Snapshot, Training, snapshot_files
 from metrics.statistics import summarise
 
-NEEDS: tuple[Literal["data", "pairs", "features"], ...] = ("data", "pairs", "features")
+NEEDS: tuple[Literal["data", "labels", "pairs", "features"], ...] = ("data", "labels", "pairs", "features")
 
 
 @dataclass(frozen=True)

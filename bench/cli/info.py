@@ -10,7 +10,8 @@ import typer
 
 from bench.catalog import METHODS, aliases, canonical_name
 from bench.errors import UsageError, unknown
-from bench.report.describe import method_text, metric_text, record_text, suite_text
+from bench.report.describe import metric_text, record_text, suite_text
+from bench.report.method import method_text
 from bench.report.protocols import find_protocol, is_protocol_file, protocol_text
 from bench.report.runs import cell_text, is_cell, runs_text
 from bench.suite import load_suite, suite_names
