@@ -75,7 +75,7 @@ def sample_tiles(taken: dict[Path, Record], runs: Path) -> dict[str, np.ndarray]
         (order[record.kind], row.steps if record.kind != "teacher" else -row.steps, record.label, folder)
         for folder, record in taken.items()
         for row in record.rows
-        if record.kind != "anchor" or record.label == "real"
+        if record.kind in order and (record.kind != "anchor" or record.label == "real")
     ]
     tiles: dict[str, np.ndarray] = {}
     for _, steps, label, folder in sorted(rows)[:PANELS]:

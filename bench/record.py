@@ -49,7 +49,9 @@ class Latency(Part):
 class Row(Part):
     """One (cell, NFE): what a line of a leaderboard is made from."""
 
-    nfe: int = Field(description="counted while sampling, per sample, all networks")
+    nfe: int = Field(
+        description="counted while sampling, per sample, all networks; of an external row as its maker says"
+    )
     nfe_by_role: dict[str, float]
     steps: int = Field(description="step count asked for")
     work: float = Field(description="training units spent up to this row; 0 for plain solvers")
@@ -107,7 +109,7 @@ class Provenance(Part):
     threads: int
     seeds: dict[str, int]
     teacher_sha256: str | None
-    teacher_form: Literal["exact", "network"]
+    teacher_form: Literal["exact", "network", "unknown"]
     reference_sha256: str | None
     extractor_sha256: str | None
     created: str = Field(description="UTC, ISO 8601")
@@ -124,7 +126,9 @@ class Record(Part):
     method: str
     method_version: str
     label: str = Field(description="name[option=value] as asked for")
-    kind: Literal["student", "teacher", "solver", "anchor"]
+    kind: Literal["student", "teacher", "solver", "anchor", "external"] = Field(
+        description="external: samples that somebody else made, never ranked"
+    )
     paper: str | None
     needs: list[Literal["data", "labels", "pairs", "features"]] = Field(
         [], description="what the method used besides the teacher"

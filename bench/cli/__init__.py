@@ -37,6 +37,7 @@ VERBS: dict[str, Verb] = {
     "run": Verb("bench.cli.run:run", "run the cells of a suite: distil, sample, measure, record"),
     "plan": Verb("bench.cli.plan:plan", "show cells, assets and cost of a run; runs nothing"),
     "leaderboard": Verb("bench.cli.leaderboard:leaderboard", "make tables from records"),
+    "compare": Verb("bench.cli.compare:compare", "compare two records, or two protocols field by field"),
     "publish": Verb(
         "bench.cli.publish:publish", "bring finished records into the committed ones, remake the board"
     ),

@@ -19,6 +19,7 @@ from bench.report.statistics import Estimate, clearly_better, estimate, ranks, t
 from bench.suite import MetricColumn, Suite
 
 FLOOR = "real"  # the anchor that draws real data
+EXTERNAL = "external, not ranked: samples that others made, evaluations as they state them"
 
 
 @dataclass(frozen=True)
@@ -137,11 +138,12 @@ def tables(records: Iterable[Record], suite: Suite) -> list[Table]:
     made = []
     for (version, protocol), members in sorted(groups.items()):
         students = [r for r in members if r.kind == "student"]
-        budgets = {r.budget for r in students} or {r.budget for r in members}
+        external = [r for r in members if r.kind == "external"]  # of no budget: shown beside every one
+        others = [r for r in members if r.kind not in ("student", "external")]
+        budgets = {r.budget for r in students or others or external}
         for budget in sorted(budgets, key=lambda name: (_work(suite, name), name)):
-            references = _references([r for r in members if r.kind != "student"], budget)
-            chosen = [r for r in students if r.budget == budget]
-            made.append(_table(suite, version, protocol, budget, chosen, references))
+            chosen = [r for r in students if r.budget == budget], _references(others, budget), external
+            made.append(_table(suite, version, protocol, budget, *chosen))
     return made
 
 
@@ -165,9 +167,15 @@ def _references(records: list[Record], budget: str) -> list[Record]:
 
 
 def _table(
-    suite: Suite, version: str, protocol: str, budget: str, students: list[Record], references: list[Record]
+    suite: Suite,
+    version: str,
+    protocol: str,
+    budget: str,
+    students: list[Record],
+    references: list[Record],
+    external: list[Record],
 ) -> Table:
-    records, pinned = [*students, *references], suite.protocol
+    records, pinned = [*students, *external, *references], suite.protocol
     keys = {key for record in records for row in record.rows for key in row.metrics}
     frame = _frame(suite, references)
     lines = _lines(students, frame)
@@ -180,6 +188,8 @@ def _table(
     shown = sorted(_lines(references, frame), key=lambda li: (KINDS.index(li.kind), li.label, li.nfe or 0))
     devices = sorted({device(r) for r in records})
     sections += [Section("no result", _named_apart(lost))] if lost else []
+    foreign = sorted(_lines(external, frame), key=lambda line: (line.nfe, line.label))
+    sections += [Section(EXTERNAL, _named_apart(foreign))] if foreign else []
     sections += [Section("references", _named_apart(shown))] if shown else []
     return Table(
         suite=suite.name,

@@ -11,6 +11,7 @@ from record_factory import board, write_all
 from bench import __version__, cli
 from bench.cli import VERBS, Verb, main
 from bench.errors import AssetError, BenchError, UsageError
+from bench.record import read_record
 
 HEAVY = ("torch", "scipy", "pandas", "matplotlib", "sklearn", "numpy")
 
@@ -57,12 +58,15 @@ def test_every_verb_can_be_called(name, capsys):
 
 def test_help_and_leaderboard_import_no_numerics(tmp_path):
     write_all(board(), tmp_path / "records")
+    one = next(p for p in (tmp_path / "records").rglob("*.json") if read_record(p).rows)
     code = f"""
         import sys
         from bench.cli import main
         commands = [["--help"], ["leaderboard", "gmm2d", "--records", {str(tmp_path / "records")!r}]]
         commands += [["list", "suites"], ["cite", "sid"], ["info", "gmm2d"], ["leaderboard", "--help"]]
         commands += [["list", "protocols"], ["info", "suite-fid50k@1"]]
+        commands += [["compare", "suite-fid50k@1", "edm-fid50k-train@1"]]
+        commands += [["compare", {str(one)!r}, {str(one)!r}]]
         for command in commands:
             assert main(command) == 0, command
             print("loaded:", command, sorted(set({HEAVY}) & set(sys.modules)))
@@ -76,7 +80,7 @@ def test_help_and_leaderboard_import_no_numerics(tmp_path):
         env=environment,
     )
     loaded = [line for line in done.stdout.splitlines() if line.startswith("loaded:")]
-    assert len(loaded) == 8 and all(line.endswith("[]") for line in loaded), loaded
+    assert len(loaded) == 10 and all(line.endswith("[]") for line in loaded), loaded
 
 
 def test_no_verb_is_wrong_usage_and_shows_the_help(capsys):

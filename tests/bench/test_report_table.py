@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from record_factory import board, failed, provenance, record, references, row
 
-from bench.report.table import Line, Table, tables
+from bench.report.table import EXTERNAL, Line, Table, tables
 from bench.suite import load_suite
 
 SUITE = load_suite("gmm2d")
@@ -158,3 +158,25 @@ def test_image_protocols_without_a_pinned_network_are_provisional():
     protocol = SUITE.protocol.model_copy(update={"evaluator": "images"})
     (table,) = tables([record("sid")], SUITE.model_copy(update={"protocol": protocol}))
     assert table.provisional and not one([record("sid")]).provisional
+
+
+def test_external_rows_are_shown_and_never_ranked():
+    """The best number of all is somebody else's: it takes no rank and moves none."""
+    external = record(
+        "closed", [row(1, 0.1, work=0)], kind="external", budget="none", config={"stated_nfe": 1}, paper=None
+    )
+    (without,), (table,) = tables(board(), SUITE), tables([*board(), external], SUITE)
+    assert [s for s in table.sections if s.title != EXTERNAL] == list(without.sections)
+    (line,) = next(s for s in table.sections if s.title == EXTERNAL).lines
+    assert (line.label, line.rank, line.ties, line.against, line.nfe) == ("closed", None, "", None, 1)
+    assert line.excess is not None and line.excess < 0
+
+
+def test_external_rows_stand_beside_every_budget_and_alone():
+    external = record("closed", [row(1, 0.1, work=0)], kind="external", budget="none", paper=None)
+    students = [record("sid"), record("sid", budget="standard")]
+    made = tables([*students, external], SUITE)
+    assert [table.budget for table in made] == ["quick", "standard"]
+    assert all([s.title for s in table.sections] == ["1 evaluation", EXTERNAL] for table in made)
+    (alone,) = tables([external], SUITE)
+    assert alone.budget == "none" and [s.title for s in alone.sections] == [EXTERNAL]
