@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from bench.anatomy import dissect
+from bench.anatomy import Anatomy, dissect
 from bench.catalog import METHODS
 from bench.cli import VERBS, command
 from bench.context import RunContext
 from bench.lab import Lab
 from bench.latency import TIMED, WARM_UP
 from bench.meter import Meter
-from bench.methods import MethodRegistry, load_plugin
+from bench.methods import MethodRegistry, built_in, load_plugin, typed_options
+from bench.presets import named_presets
 from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, Provenance, Record, Row
 from bench.references import bibliography
 from bench.report.describe import value_text
@@ -26,11 +27,12 @@ from bench.suite import load_suite, suite_names
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 EXAMPLE = DOCS / "examples" / "one_step_regression.py"
+PRESETS = ROOT / "bench" / "presets"
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in [*DOCS.rglob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+    for path in [*DOCS.rglob("*.md"), *PRESETS.glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 )
-METHOD_PAGES = sorted(path.stem for path in (DOCS / "methods").glob("*.md"))
+METHOD_PAGES = sorted(path.stem for path in (DOCS / "methods").glob("*.md") if path.stem != "README")
 SUITE_PAGES = sorted(path.stem for path in (DOCS / "suites").glob("*.md"))
 
 
@@ -126,6 +128,91 @@ def test_work_of_the_instant_variant() -> None:
     assert found[:3] == (measured, measured, after)
     assert f"takes {measured:g} while Lambda is measured" in text_of("docs/methods/moment_matching.md")
     assert f"then {after:g}: student forward" in text_of("docs/methods/moment_matching.md")
+
+
+EVALUATIONS = rows(section("docs/methods/README.md", "Network evaluations per training step"))
+Range = tuple[float, float]
+
+
+def span(text: str) -> Range:
+    """``1 to 4``, or one number twice."""
+    first, _, last = text.partition(" to ")
+    return float(first), float(last or first)
+
+
+def iterations_of(cell: str) -> list[int]:
+    """``0, 5`` or ``1 to 4``."""
+    if " to " in cell:
+        first, last = map(int, cell.split(" to "))
+        return list(range(first, last + 1))
+    return [int(number) for number in cell.split(", ")]
+
+
+def calls_of(cell: str) -> dict[str, Range]:
+    """``fake 2, student 1 to 4``."""
+    return (
+        {} if cell == "none" else {r: span(n) for r, n in (each.split(" ", 1) for each in cell.split(", "))}
+    )
+
+
+def counted(label: str, **limits: float) -> Anatomy:
+    """What the meter counts for a selector on gmm2d."""
+    method, selector = MethodRegistry().resolve(parse_selector(label))
+    lab = Lab.open(load_suite("gmm2d"))
+    return dissect(label, method.cls, lab, typed_options(method, {}, selector), **limits)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("label", list(dict.fromkeys(row[0] for row in EVALUATIONS)))
+def test_evaluations_per_step_are_what_the_meter_counts(label: str) -> None:
+    found, seen = counted(label), []
+    for _, where, _, forwards, backwards in (row for row in EVALUATIONS if row[0] == label):
+        for iteration in iterations_of(where):
+            seen.append(iteration)
+            for stated, calls in ((forwards, found.forwards), (backwards, found.backwards)):
+                expected, got = calls_of(stated), calls[iteration]
+                assert expected.keys() == got.keys(), f"iteration {iteration}: {got}"
+                assert all(low <= got[r] <= high for r, (low, high) in expected.items()), got
+    assert sorted(seen) == list(range(len(found.work)))
+
+
+@pytest.mark.parametrize("steps", [2, 4, 8])
+def test_every_length_of_backward_simulation_occurs(steps: int) -> None:
+    found = counted(f"dmd2[gan=off,steps={steps}]", iterations=50)
+    assert {calls["student"] for calls in found.forwards} == set(range(1, steps + 1))
+
+
+def test_every_method_and_variant_has_its_evaluations_stated() -> None:
+    stated = {row[0] for row in EVALUATIONS}
+    assert {label.partition("[")[0] for label in stated} == set(METHODS)
+    assert {f"dmd2[gan={gan},steps={n}]" for gan in ("on", "off") for n in (1, 2, 4, 8)} <= stated
+    assert {f"lcm[solver={solver}]" for solver in ("euler", "heun")} <= stated
+    for word in (
+        *(f"base={base}" for base in METHODS["ddil"].wraps),
+        "variant=alternating",
+        "variant=instant",
+    ):
+        assert any(word in label for label in stated), word
+
+
+def test_later_stages_of_a_ladder_ask_their_own_teacher() -> None:
+    found = counted("progressive[first=2,serves=1+2]", budget=6 * 4 * 5)  # two stages of three iterations
+    assert [calls.get("teacher-of-stage", 0) for calls in found.forwards] == [0, 0, 0, 2, 2, 2]
+
+
+def test_named_presets_are_listed() -> None:
+    expected = [
+        [name, ", ".join(named_presets(name, built_in(name).Config))]
+        for name in METHODS
+        if named_presets(name, built_in(name).Config)
+    ]
+    assert rows(section("docs/methods/README.md", "Named presets")) == expected
+
+
+@pytest.mark.parametrize("name", METHOD_PAGES)
+def test_differences_lie_beside_the_presets_only(name: str) -> None:
+    heading = (PRESETS / f"{name}.md").read_text(encoding="utf-8").splitlines()[0].partition(": ")[2]
+    text = section(f"docs/methods/{name}.md", heading[:1].upper() + heading[1:])
+    assert f"(../../bench/presets/{name}.md)" in text and "- **" not in text
 
 
 @pytest.mark.parametrize("name", METHOD_PAGES)
