@@ -119,8 +119,8 @@ Written by `python docs/studies/coverage.py`; every number below is measured by 
 
 The estimand is the distance at infinite N: that of the generator's law to the reference. Features are drawn
 from a law with known moments; a 95 % interval should hold the true distance in 95 % of the trials. {trials}
-trials each (two standard errors at 95 %: {error:.1f} points), {few} for sampled and jackknife ({few_error:.0f}
-points), half as many for the bootstraps.
+trials each (two standard errors at 95 %: {error:.1f} points), {few} for sampled and jackknife
+({few_error:.0f} points), half as many for the bootstraps.
 
 - **score**: `metrics.intervals.frechet_interval`, the reference given by its moments.
 - **sampled**: the same, the reference known by N rows only.
