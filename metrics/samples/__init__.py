@@ -1,0 +1,1 @@
+"""Samples that somebody else made: folders, zips, npz and safetensors, read as a stream and checked."""
