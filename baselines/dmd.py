@@ -19,7 +19,7 @@ from baselines.distiller import Batch, Context, Distiller, Needs, Network, Setti
 from baselines.distribution_matching import DistributionMatching
 from baselines.fake_score import FakeScore, KarrasIndexLaw
 from baselines.generators import OneStep
-from baselines.pairs import Pairs, sample_pairs
+from baselines.pairs import Pairs, check_count, sample_pairs
 from baselines.rates import set_rate
 
 
@@ -81,6 +81,7 @@ class DMD(Distiller):
         self.optimizer = context.optimizer("student", self.student, **adam)
         self.fake_optimizer = context.optimizer("fake", self.fake.network, **adam)
         self.chunks: list[Pairs] = []
+        self.making = math.ceil(config.pairs / context.batch_size)  # iterations that make pairs
 
     def generate(self, z: Tensor, cond: Cond) -> Tensor:
         """``G(z) = D_theta(sigma_max z; sigma_max, cond)``."""
@@ -120,7 +121,7 @@ class DMD(Distiller):
         if self.made() < self.config.pairs:
             return self.make_pairs(batch)
         config, draws = self.config, self.context.draws()
-        trained = self.context.iteration - math.ceil(config.pairs / self.context.batch_size)
+        trained = self.context.iteration - self.making
         warm: dict[str, int] = {"iteration": trained, "warmup": config.warmup}
         set_rate(self.optimizer, config.lr, **warm, progress=self.context.progress, anneal=config.anneal)
         set_rate(self.fake_optimizer, config.lr, **warm)
@@ -146,3 +147,4 @@ class DMD(Distiller):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         self.chunks = [Pairs.from_state(state["pairs"], self.context.device)] if state else []
+        check_count(self.made(), min(self.context.iteration, self.making) * self.context.batch_size)

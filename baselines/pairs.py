@@ -47,6 +47,12 @@ class Pairs:
         return Pairs(state["z"].to(device), state["y"].to(device), cond.to(device))
 
 
+def check_count(found: int, expected: int) -> None:
+    """Raise ValueError unless all the pairs made so far are there."""
+    if found != expected:
+        raise ValueError(f"found {found} teacher-sampled pairs, expected {expected}: pairs were lost")
+
+
 @torch.no_grad()
 def sample_pairs(denoiser: Network, z: Tensor, cond: Cond, grid: KarrasGrid, steps: int) -> Pairs:
     """Pairs by EDM's deterministic Heun sampler from ``sigma_max z``: ``2 steps - 1`` evaluations each."""

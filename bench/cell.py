@@ -122,6 +122,11 @@ def _cells_of_method(
 ) -> list[Cell]:
     method, selector = registry.resolve(selector)
     preset, cells = preset_for(suite, method, dict(selector.options).get(PRESET)), []
+    if method.cls.needs.labels and suite.protocol.labels == "none":
+        raise UsageError(
+            f"--method {selector.label}: needs class labels, but the data of suite {suite.id} has none "
+            "(protocol.labels = 'none'); choose a class-conditional suite"
+        )
     for config, options in trainings(method, preset, selector, nfe):
         steps = tuple(n for n in nfe if n in method.cls.served_nfe(config))
         label = Selector(method.cls.name, options).label

@@ -98,6 +98,17 @@ def choose_device(name: str) -> str:
     return name
 
 
+def check_labels(lab: Lab) -> None:
+    """Raise UsageError unless the protocol asks for labels where the data has them, and only there."""
+    suite, classes = lab.suite, lab.space.n_classes
+    found, expected = suite.protocol.labels, "balanced" if classes else "none"
+    if found != expected:
+        raise UsageError(
+            f"suite {suite.name}: key 'protocol.labels': found {found!r}, expected {expected!r}, "
+            f"since the data of teacher {suite.teacher!r} has {classes or 'no'} classes; correct the file"
+        )
+
+
 def execute(request: Request) -> int:
     """Run a request; returns the exit status (1 if a cell failed)."""
     suite, cells, notes = resolve(request)
@@ -105,6 +116,7 @@ def execute(request: Request) -> int:
         torch.set_num_threads(request.threads)
     store = Store(request.out)
     lab = Lab.open(suite, choose_device(request.device))
+    check_labels(lab)
     watcher = reporter()
     try:
         records = run_cells(

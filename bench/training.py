@@ -168,23 +168,24 @@ class Training:
         """Continue from the checkpoint, if there is one.
 
         Raises:
-            BenchError: the checkpoint cannot be read.
+            BenchError: the checkpoint cannot be read, or lacks something (a method's pairs, say).
         """
         path = self.folder / "checkpoint.pt"
         if not path.is_file():
             return
         try:
             state = torch.load(path, weights_only=True)
+            self.context.load_state_dict(state["context"])
+            self.method.load_extra_state(state["method"])
+            for role, weights in state["averages"].items():
+                self.averages[role].load_state_dict(weights)
+            self.images, self.seconds, self.snapshots = state["counters"]
+            self.history = state["history"]
         except Exception as error:
             raise BenchError(
-                f"{path}: damaged checkpoint ({error}); delete {self.folder} to start over"
+                f"{path}: damaged checkpoint ({type(error).__name__}: {error}); "
+                f"delete {self.folder} to start over"
             ) from error
-        self.context.load_state_dict(state["context"])
-        self.method.load_extra_state(state["method"])
-        for role, weights in state["averages"].items():
-            self.averages[role].load_state_dict(weights)
-        self.images, self.seconds, self.snapshots = state["counters"]
-        self.history = state["history"]
 
     def finish(self) -> None:
         """Write what was spent; the checkpoint has done its work."""
