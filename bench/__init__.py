@@ -12,3 +12,10 @@ def load(row: str, **options: Any) -> Any:
     from bench.api import load as load_row
 
     return load_row(row, **options)
+
+
+def rescore(folder: str, **options: Any) -> Any:
+    """Compute the metrics of a finished cell again from its stored samples (see ``bench.stored.rescore``)."""
+    from bench.stored import rescore as rescore_cell
+
+    return rescore_cell(folder, **options)

@@ -22,9 +22,16 @@ PLUGINS = "distillbench.methods"  # entry points of installed methods
 
 def info(
     name: Annotated[str, typer.Argument(metavar="NAME", help="suite, method, metric, protocol, or a path")],
+    report: Annotated[
+        bool, typer.Option("--report", help="of a finished cell: copying, coverage, interval of its distance")
+    ] = False,
 ) -> None:
     """Explain a suite, method, metric or protocol by name; a record, suite, protocol or run by path."""
     path = Path(name)
+    if report:
+        from bench.diagnosis import diagnosis_text
+
+        return typer.echo(diagnosis_text(path))
     typer.echo(path_text(path) if path.exists() or "/" in name else name_text(name))
 
 
