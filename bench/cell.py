@@ -103,7 +103,7 @@ def student_cells(
     """
     cells: list[Cell] = []
     notes: list[str] = []
-    for text in methods or tuple(suite.methods):
+    for text in methods or suite.default_methods:
         selector = parse_selector(text)
         found = _cells_of_method(suite, registry, selector, budget, nfe, seeds)
         served = sorted({n for cell in found for n in cell.steps})

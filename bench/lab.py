@@ -60,7 +60,8 @@ class Lab:
         exact = None if entry.exact is None else entry.exact().eval().requires_grad_(False).to(place)
         label = torch.zeros(1, dtype=torch.long) if entry.space.n_classes else None
         flops = denoiser_flops(net, entry.space.shape, Cond(label=label))
-        net = net.to(place, memory_format=torch.channels_last)  # backward 1.1 to 1.2 times faster on the CPU
+        # channels last: 1.1 to 1.2 times faster backwards on the CPU
+        net = net.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return Lab(suite, entry, net, exact, digest, evaluator_for(suite), flops, place)
 
     @property

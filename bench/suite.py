@@ -68,6 +68,7 @@ class Preset(Part):
 class WrapperPreset(Part):
     """What a wrapper sets on top of the preset of the method it wraps."""
 
+    bases: tuple[str, ...] = Field((), description="methods it is run over if no method is named")
     options: dict[str, Any] = Field(default_factory=dict, description="fields of the wrapper's Config")
     tuning: str = Field(description="trials behind these values, and on what they were chosen")
 
@@ -93,13 +94,19 @@ class Suite(Part):
     )
     methods: dict[str, Preset] = Field(description="presets; these methods run if none is named")
     wrappers: dict[str, WrapperPreset] = Field(
-        default_factory=dict, description="presets of methods that wrap one of the others; run by name only"
+        default_factory=dict, description="presets of methods that wrap one of the others"
     )
 
     @property
     def id(self) -> str:
         """``name@version``."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def default_methods(self) -> tuple[str, ...]:
+        """Selectors of what runs if no method is named: all with a preset, wrappers over their ``bases``."""
+        wrapped = [f"{name}[base={base}]" for name, preset in self.wrappers.items() for base in preset.bases]
+        return (*self.methods, *wrapped)
 
     def column(self, key: str) -> MetricColumn:
         """The column of a metric; raises UsageError for an unknown key."""

@@ -114,11 +114,11 @@ def test_source_of_wrapper_and_base_are_both_digested() -> None:
     assert issubclass(found["dmd2"].cls, built_in("dmd2"))
 
 
-def test_methods_run_without_being_named_are_those_with_a_preset() -> None:
-    suite = load_suite("gmm2d")
-    cells, _ = student_cells(suite, MethodRegistry(), (), "quick", (1, 2), 1)
-    assert {cell.method.cls.name for cell in cells if cell.method} == set(suite.methods)
-    assert set(suite.methods) | set(suite.wrappers) == set(METHODS)
+@pytest.mark.parametrize("name", ["gmm2d", "gmm2d-grid", "digits"])
+def test_all_seven_methods_run_without_being_named(name: str) -> None:
+    cells, _ = student_cells(load_suite(name), MethodRegistry(), (), "quick", (1, 2), 1)
+    assert {cell.method.cls.name for cell in cells if cell.method} == set(METHODS)
+    assert "ddil[base=lcm]" in {cell.label for cell in cells}
 
 
 @pytest.mark.parametrize(

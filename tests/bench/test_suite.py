@@ -53,7 +53,7 @@ def test_a_missing_file_is_named(tmp_path):
         (
             "[wrappers.ddil]",
             "[wrappers.ddil]\nbatch = 8",
-            r"wrappers\.ddil: unknown key 'batch'; known: options",
+            r"wrappers\.ddil: unknown key 'batch'; known: bases, options",
         ),
     ],
 )
