@@ -81,7 +81,7 @@ ENTRIES: dict[str, Entry] = {
         ),
         Entry(
             "clip-vit-b-32",
-            "clip/vit-b-32-openai",
+            "clip/openai-vit-b-32",
             "ViT-B-32.pt",
             "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
             512,
@@ -91,7 +91,7 @@ ENTRIES: dict[str, Entry] = {
         ),
         Entry(
             "clip-vit-g-14",
-            "clip/vit-g-14-laion2b-s12b-b42k",
+            "clip/openclip-vit-g-14",
             "open_clip_pytorch_model.bin",
             None,
             1024,
@@ -107,7 +107,7 @@ ENTRIES: dict[str, Entry] = {
             32,
             "none",
             ("logits",),
-            "metrics.features.digits:load_digits",
+            "metrics.features.digits_extractor:load_digits_extractor",
         ),
     )
 }

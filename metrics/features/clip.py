@@ -1,0 +1,119 @@
+"""CLIP (Radford et al., 2021, arXiv:2103.00020) through open_clip: embeddings of images and of captions."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from PIL import Image
+from torch import Tensor
+
+from metrics.features.digest import checked_digest
+from metrics.features.extractor import Extra, Extractor, Features, full_precision
+from metrics.features.resize import Resize
+
+NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # settings among OpenAI's tensors
+
+
+class ClipFeatures(Extractor):
+    """Image embeddings, not normalised, of RGB images that pass through open_clip's own transform.
+
+    Attributes:
+        model, pretrained: what open_clip calls the architecture and the weights.
+        context: tokens of a caption, begin and end included; the rest is cut off.
+    """
+
+    resize = Resize.OPEN_CLIP
+
+    def __init__(
+        self,
+        network: Any,
+        transform: Callable[[Image.Image], Tensor],
+        *,
+        name: str,
+        model: str,
+        pretrained: str,
+        sha256: str,
+        device: torch.device,
+    ) -> None:
+        self.network = network.to(device).eval().requires_grad_(False)
+        self.transform = transform
+        self.name, self.model, self.pretrained, self.sha256, self.device = (
+            name, model, pretrained, sha256, device,
+        )  # fmt: skip
+        self.context = int(network.context_length)
+        self.dimension = int(network.text_projection.shape[-1])
+        self.tokenizer = open_clip.SimpleTokenizer(context_length=self.context)
+
+    def _forward(self, images: Tensor, extras: frozenset[Extra]) -> Features:
+        pictures = [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).cpu().numpy()]
+        pixels = torch.stack([self.transform(picture) for picture in pictures])
+        return Features(self.network.encode_image(pixels.to(self.device)).float())
+
+    def texts(self, captions: Sequence[str]) -> tuple[Tensor, int]:
+        """Embeddings float32 ``[B, d]``, not normalised, and how many captions were cut to ``context``.
+
+        Raises:
+            ValueError: no caption.
+        """
+        if not captions:
+            raise ValueError(f"{self.name}: expected one caption or more, found none")
+        cut = sum(len(self.tokenizer.encode(caption)) + 2 > self.context for caption in captions)
+        with torch.inference_mode(), full_precision():
+            return self.network.encode_text(self.tokenizer(list(captions)).to(self.device)).float(), cut
+
+
+def load_clip(
+    name: str, model: str, pretrained: str, weights: Path, *, sha256: str | None, device: str
+) -> ClipFeatures:
+    """``model`` of open_clip with the weights of a file: a state dict, safetensors, or OpenAI's archive.
+
+    ``pretrained`` names the weights, and decides the activation (OpenAI's use the quick GELU).
+
+    Raises:
+        ValueError: no such file, another digest, no such model, or tensors that do not fit it.
+    """
+    digest = checked_digest(name, weights, sha256)
+    try:
+        with torch.random.fork_rng(devices=[]):  # its constructor draws weights that are replaced here
+            network, _, transform = open_clip.create_model_and_transforms(
+                model, load_weights=False, force_quick_gelu=pretrained == "openai"
+            )
+        if _is_archive(weights):
+            state = torch.jit.load(str(weights), map_location="cpu").state_dict()
+            network.load_state_dict({key: x for key, x in state.items() if key not in NOT_WEIGHTS})
+        else:
+            open_clip.load_checkpoint(network, str(weights))
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise ValueError(f"extractor {name}: {weights} does not fit {model}: {error}") from error
+    return ClipFeatures(
+        network.float(),
+        transform,
+        name=name,
+        model=model,
+        pretrained=pretrained,
+        sha256=digest,
+        device=torch.device(device),
+    )
+
+
+def load_clip_vit_b_32(weights: Path, sha256: str | None, device: str) -> ClipFeatures:
+    """OpenAI's ViT-B/32, the default of older tables; raises as ``load_clip``."""
+    return load_clip("clip-vit-b-32", "ViT-B-32", "openai", weights, sha256=sha256, device=device)
+
+
+def load_clip_vit_g_14(weights: Path, sha256: str | None, device: str) -> ClipFeatures:
+    """OpenCLIP's ViT-g/14, which DMD, DMD2 and SiD-LSG report; raises as ``load_clip``."""
+    return load_clip("clip-vit-g-14", "ViT-g-14", "laion2b_s12b_b42k", weights, sha256=sha256, device=device)
+
+
+def _is_archive(weights: Path) -> bool:
+    """Whether the file is TorchScript, as OpenAI's are, and not a state dict."""
+    if not zipfile.is_zipfile(weights):
+        return False
+    with zipfile.ZipFile(weights) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())

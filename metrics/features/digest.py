@@ -1,0 +1,26 @@
+"""Weights files: found, and proven to be the ones that were asked for, before anything is read from them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+
+def checked_digest(extractor: str, weights: Path, sha256: str | None) -> str:
+    """sha256 of the file; where ``sha256`` is given the two are equal.
+
+    Raises:
+        ValueError: no such file, or another digest than ``sha256``; the message shows both.
+    """
+    if not weights.is_file():
+        raise ValueError(
+            f"extractor {extractor}: {weights} is not a file; expected weights with sha256 {sha256 or 'any'}"
+        )
+    with weights.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if sha256 is not None and found != sha256:
+        raise ValueError(
+            f"extractor {extractor}: {weights} has sha256 {found}, expected {sha256}; the file is damaged or "
+            "is another network's: fetch it again, or state its own digest"
+        )
+    return found
