@@ -43,6 +43,7 @@ format: $(READY)   ## format and fix what can be fixed
 tables: $(READY)   ## make the committed tables and pictures again from the committed records
 	$(BIN)/bench leaderboard gmm2d --write
 	$(BIN)/bench leaderboard digits --write
+	$(BIN)/bench claims --out leaderboards/CLAIMS.md
 
 clean:    ## remove .venv and caches (runs/ stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,8 +56,17 @@ class LoadedRow:
         return self.lab.evaluator.pixels(x)
 
 
+def bare(network: Any) -> Any:
+    """A network without a shell."""
+    return network
+
+
 def load(
-    folder: str | Path, steps: int | None = None, device: str = "cpu", plugins: tuple[Path, ...] = ()
+    folder: str | Path,
+    steps: int | None = None,
+    device: str = "cpu",
+    plugins: tuple[Path, ...] = (),
+    shell: Callable[[Any], Any] = bare,
 ) -> LoadedRow:
     """Load the student of a finished run.
 
@@ -63,6 +74,7 @@ def load(
         folder: a cell's folder ``runs/<suite>@<version>/<cell-id>``.
         steps: step count of the row; needed where the record has several.
         plugins: files that define the method, if it is not built in.
+        shell: put around each network before the generator is made, to watch its calls.
 
     Raises:
         UsageError: no record there, not a student, or a step count without a row.
@@ -84,13 +96,19 @@ def load(
     lab = Lab.open(load_suite(record.suite), device)
     cls = MethodRegistry(plugins).resolve(parse_selector(record.label))[0].cls
     config = cls.Config.model_validate(record.config)
-    path = last_snapshot(folder)
-    if file_digest(path) != rows[steps].student_sha256:
-        raise AssetError(
-            f"{path}: sha256 found {file_digest(path)}, expected {rows[steps].student_sha256} (record)"
-        )
+    path = checked_snapshot(folder, rows[steps].student_sha256)
     snapshot = Snapshot(path, lab.entry.build, cls.student_scaling(config, lab.space))
-    return LoadedRow(record, rows[steps], lab, cls.generator(snapshot.students, config, lab.space))
+    students = {count: shell(network) for count, network in snapshot.students.items()}
+    return LoadedRow(record, rows[steps], lab, cls.generator(students, config, lab.space))
+
+
+def checked_snapshot(folder: Path, expected: str | None) -> Path:
+    """The weights at the end of a cell's training, if they are those of the record."""
+    path = last_snapshot(folder)
+    found = file_digest(path)
+    if found != expected:
+        raise AssetError(f"{path}: sha256 found {found}, expected {expected} (record)")
+    return path
 
 
 def last_snapshot(folder: Path) -> Path:

@@ -60,7 +60,7 @@ SHIPPED = (
         "baselines.lcm:LCM",
         "luo2023lcm",
         "consistency distillation with skipped steps: one training serves 1, 2, 4 and 8",
-        ("latent_consistency", "consistency_distillation"),
+        ("latent_consistency", "consistency_distillation", "cd"),
     ),
     Method(
         "moment_matching",

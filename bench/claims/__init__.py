@@ -1,0 +1,1 @@
+"""What the methods' papers claim, checked against the records: one claim, one small class."""
