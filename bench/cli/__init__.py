@@ -41,6 +41,8 @@ VERBS: dict[str, Verb] = {
     "publish": Verb(
         "bench.cli.publish:publish", "bring finished records into the committed ones, remake the board"
     ),
+    "shift": Verb("bench.cli.shift:shift", "measure the covariate shift of published students"),
+    "claims": Verb("bench.cli.claims:claims", "check what the papers claim against the records"),
     "list": Verb("bench.cli.list_:list_", "list suites, methods, metrics, protocols or assets"),
     "info": Verb("bench.cli.info:info", "explain a suite, method, metric, protocol, record or run"),
     "cite": Verb("bench.cli.cite:cite", "print BibTeX of suites, methods and records"),
