@@ -115,7 +115,7 @@ class Manifold(Part):
 
 
 class InceptionScore(Part):
-    """Splits of the Inception Score; the mean over them is shown."""
+    """Splits of the Inception Score, of samples in their order; the mean over them is shown."""
 
     splits: int = Field(gt=0)
 

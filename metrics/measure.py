@@ -1,0 +1,194 @@
+"""All metrics of a protocol from a stream of images: one pass, moments only where moments are enough."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from metrics.features.extractor import Extra, Extractor, Features
+from metrics.frechet import frechet_distance
+from metrics.inception_score import inception_score
+from metrics.moments import Moments, RunningMoments
+from metrics.prdc import precision_recall
+from metrics.protocols.record import Protocol
+from metrics.reference import PARTS, Reference, ddof_of, is_statistics, load_statistics
+from metrics.samples.source import ImageSource, open_images
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Measure(ABC):
+    """One or more metrics, fed batch by batch.
+
+    Attributes:
+        extras: outputs of the extractor that it needs.
+    """
+
+    extras: frozenset[Extra] = frozenset()
+
+    @abstractmethod
+    def update(self, features: Features) -> None:
+        """Take one batch."""
+
+    @abstractmethod
+    def values(self) -> dict[str, float]:
+        """The metrics; raises ValueError where they are not defined."""
+
+
+class FrechetTo(Measure):
+    """Frechet distance to a reference's moments; holds moments only."""
+
+    def __init__(self, key: str, part: str, reference: Moments, ddof: int) -> None:
+        self.key, self.part, self.reference, self.ddof = key, part, reference, ddof
+        self.extras = frozenset({Extra.SPATIAL}) if part == "spatial" else frozenset()
+        self.running = RunningMoments()
+
+    def update(self, features: Features) -> None:
+        self.running.update(getattr(features, self.part).cpu().numpy())
+
+    def values(self) -> dict[str, float]:
+        return {self.key: frechet_distance(self.running.moments(self.ddof), self.reference)}
+
+
+class Score(Measure):
+    """Inception Score over splits of the samples in their order; holds the logits."""
+
+    extras = frozenset({Extra.LOGITS})
+
+    def __init__(self, splits: int) -> None:
+        self.splits, self.parts = splits, list[np.ndarray]()
+
+    def update(self, features: Features) -> None:
+        assert features.logits is not None
+        self.parts.append(features.logits.cpu().numpy())
+
+    def values(self) -> dict[str, float]:
+        found = inception_score(np.concatenate(self.parts), self.splits, shuffle_seed=None)
+        return {"inception_score": found.mean}
+
+
+class InsideManifold(Measure):
+    """Precision and recall; holds the features."""
+
+    def __init__(self, real: np.ndarray, k: int, names: Sequence[str]) -> None:
+        self.real, self.k, self.names, self.parts = real, k, names, list[np.ndarray]()
+
+    def update(self, features: Features) -> None:
+        self.parts.append(features.pool.cpu().numpy())
+
+    def values(self) -> dict[str, float]:
+        found = precision_recall(real=self.real, fake=np.concatenate(self.parts), k=self.k)
+        return {name: getattr(found, name) for name in self.names}
+
+
+def measures_of(protocol: Protocol, reference: Reference) -> list[Measure]:
+    """What a protocol asks for, against a reference.
+
+    Raises:
+        ValueError: a metric that is not computed from one extractor's features, or real images are missing.
+    """
+    ddof = 0 if protocol.frechet and protocol.frechet.divisor == "N" else 1
+    made: list[Measure] = []
+    for key in protocol.metrics:
+        if key in PARTS:
+            made.append(FrechetTo(key, PARTS[key], reference.moments[PARTS[key]], ddof))
+        elif key == "inception_score" and protocol.inception_score:
+            made.append(Score(protocol.inception_score.splits))
+        elif key not in ("precision", "recall"):
+            raise ValueError(f"{protocol.id}: {key} is not measured from features of given images")
+    names = [key for key in protocol.metrics if key in ("precision", "recall")]
+    if names and protocol.manifold:
+        real = reference.features
+        if real is None or len(real) != protocol.manifold.real:
+            found = "no" if real is None else len(real)
+            raise ValueError(
+                f"{protocol.id}: precision and recall need {protocol.manifold.real} reference images; "
+                f"the reference holds {found}"
+            )
+        made.append(InsideManifold(real, protocol.manifold.k, names))
+    return made
+
+
+def measure(
+    protocol: Protocol, images: ImageSource, extractor: Extractor, reference: Reference
+) -> dict[str, float]:
+    """All metrics of one repeat, in the order of the protocol.
+
+    Raises:
+        ValueError: not N images, images that the protocol does not take, or features that are not finite.
+    """
+    exact_count(protocol, images.path, images.count)
+    made = measures_of(protocol, reference)
+    feed(images, extractor, made)
+    found = {key: value for each in made for key, value in each.values().items()}
+    return {key: found[key] for key in protocol.metrics}
+
+
+def exact_count(protocol: Protocol, path: Path, count: int) -> None:
+    """Raise ValueError unless a repeat has the protocol's N samples."""
+    wanted = protocol.sampling.samples if protocol.sampling else 0
+    if count != wanted:
+        what = "fewer" if count < wanted else "more"
+        why = "distances depend on N" if count < wanted else "which to leave out would be a choice"
+        raise ValueError(f"{path}: {count} samples, {what} than the {wanted} of {protocol.id}; {why}")
+
+
+def feed(images: ImageSource, extractor: Extractor, measures: Sequence[Measure]) -> None:
+    """One pass: every batch through the extractor, its features to every measure."""
+    extras = frozenset[Extra]().union(*(each.extras for each in measures))
+    for batch in images.batches():
+        try:
+            features = extractor.extract(torch.from_numpy(batch), extras)
+        except ValueError as error:
+            raise ValueError(f"{images.path}: {error}") from error
+        for each in measures:
+            each.update(features)
+
+
+def load_reference(path: Path, protocol: Protocol, extractor: Extractor) -> Reference:
+    """The reference of a protocol: a statistics file, or real images whose features are computed.
+
+    Raises:
+        WrongFile: another digest than the protocol's.
+        ValueError: statistics or images that do not fit the protocol.
+    """
+    assert protocol.reference is not None and protocol.pixels is not None
+    if is_statistics(path):
+        found = load_statistics(path, protocol)
+        if protocol.manifold is None:
+            return found
+        stored = open_images(path, protocol.pixels, reference=True)
+        return Reference(found.sha256, found.moments, features_of(stored, extractor), found.asset)
+    if not protocol.reference.computable and protocol.reference.source == "statistics":
+        raise ValueError(f"{path}: {protocol.id} takes statistics (npz with mu and sigma), not images")
+    images = open_images(path, protocol.pixels, reference=True)
+    counts = {asset.count for asset in protocol.reference.assets}
+    if protocol.reference.source == "images" and counts and images.count not in counts:
+        wanted = ", ".join(map(str, sorted(count for count in counts if count)))
+        raise ValueError(f"{path}: {images.count} reference images; {protocol.id} has {wanted}")
+    return images_reference(images, protocol, extractor)
+
+
+def images_reference(images: ImageSource, protocol: Protocol, extractor: Extractor) -> Reference:
+    """Moments of real images, and their features where precision and recall need them."""
+    wanted = {PARTS[key] for key in protocol.metrics if key in PARTS}
+    extras = frozenset({Extra.SPATIAL} if "spatial" in wanted else ())
+    running, kept = {part: RunningMoments() for part in wanted}, list[np.ndarray]()
+    for batch in images.batches():
+        features = extractor.extract(torch.from_numpy(batch), extras)
+        for part, moments in running.items():
+            moments.update(getattr(features, part).cpu().numpy())
+        if protocol.manifold:
+            kept.append(features.pool.cpu().numpy())
+    made = {part: moments.moments(ddof_of(protocol)) for part, moments in running.items()}
+    return Reference(images.sha256, made, np.concatenate(kept) if kept else None)
+
+
+def features_of(images: ImageSource, extractor: Extractor) -> np.ndarray:
+    """Features ``[N, d]`` of all images."""
+    return np.concatenate([extractor(torch.from_numpy(batch)).cpu().numpy() for batch in images.batches()])
