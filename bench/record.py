@@ -44,19 +44,36 @@ class Latency(Part):
     p90_ms: float
     teacher_forward_ms: float = Field(description="one teacher forward, same process and batch")
     ratio: float = Field(description="median over one teacher forward; what tables show")
+    spread_ms: float | None = Field(None, description="between the quartiles of the timed calls")
+    stages_ms: dict[str, float] | None = Field(
+        None, description="medians by stage, timed apart: text encoder, network, autoencoder, other"
+    )
+    images_per_s: float | None = Field(None, description="batch over the median")
+    peak_memory_mib: float | None = Field(
+        None, description="weights of the networks called, and what one call allocates at its peak"
+    )
+    beside: Literal["network"] | None = Field(
+        None, description="what stands beside it: the teacher's network; null: the denoiser that methods saw"
+    )
+    precision: str | None = Field(None, description="fp32, or fp16 by autocast")
+    timer: Literal["host", "cuda events"] | None = None
+    compiled: bool | None = None
 
 
 class Row(Part):
     """One (cell, NFE): what a line of a leaderboard is made from."""
 
     nfe: int = Field(
-        description="counted while sampling, per sample, all networks; of an external row as its maker says"
+        description="denoiser calls per sample, counted while sampling; of an external row as its maker says"
     )
-    nfe_by_role: dict[str, float]
+    nfe_by_role: dict[str, float] = Field(
+        description="the same by role, and calls of text encoder and autoencoder, which are in no NFE"
+    )
     steps: int = Field(description="step count asked for")
     work: float = Field(description="training units spent up to this row; 0 for plain solvers")
     metrics: dict[str, MetricValue]
     latency: Latency | None = None
+    throughput: Latency | None = Field(None, description="by throughput-bmax@1; null where no GPU was used")
     student_sha256: str | None = None
     samples_sha256: str | None = None
 

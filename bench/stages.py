@@ -16,7 +16,7 @@ from bench.atomic import write_atomic
 from bench.cell import Cell
 from bench.closure import closure_digest
 from bench.lab import Lab
-from bench.latency import measure_latency
+from bench.latency import Parts, measure_latency, measure_throughput
 from bench.meter import Meter
 from bench.progress import Reporter
 from bench.provenance import provenance
@@ -26,6 +26,7 @@ from bench.store import Events, Store, file_digest, read_json
 from bench.training import Snapshot, Training, snapshot_files
 from metrics.statistics import summarise
 
+AROUND = frozenset({"text encoder", "autoencoder"})  # roles called around the sampler, not evaluations of it
 NEEDS: tuple[Literal["data", "labels", "pairs", "features"], ...] = ("data", "labels", "pairs", "features")
 
 
@@ -197,12 +198,13 @@ class CellStages:
         nfe = read_json(samples[0] / "nfe.json")
         metrics = {key: metric_value([s[key] for s in scores]) for key in scores[0]}
         return Row(
-            nfe=round(sum(nfe.values())),
+            nfe=round(sum(calls for role, calls in nfe.items() if role not in AROUND)),
             nfe_by_role=nfe,
             steps=steps,
             work=work,
             metrics=metrics,
             latency=self.latency(snapshot, steps),
+            throughput=self.throughput(snapshot, steps),
             student_sha256=None if snapshot is None else file_digest(snapshot.path),
             samples_sha256=file_digest(samples[0] / "samples.safetensors"),
         )
@@ -212,9 +214,19 @@ class CellStages:
         if self.cell.kind == "anchor":
             return None
         self.enter("latency")
-        generator = self.generator(snapshot, Meter())
-        teacher = self.lab.teacher(Meter()).denoiser
-        return measure_latency(generator, teacher, self.lab, steps)
+        return measure_latency(self.generator(snapshot, Meter()), self.parts(snapshot), self.lab, steps)
+
+    def throughput(self, snapshot: Snapshot | None, steps: int) -> Latency | None:
+        """Samples per second in the largest batch that fits a GPU; None without one."""
+        if self.cell.kind == "anchor" or self.lab.device.type != "cuda":
+            return None
+        return measure_throughput(self.generator(snapshot, Meter()), self.parts(snapshot), self.lab, steps)
+
+    def parts(self, snapshot: Snapshot | None) -> Parts:
+        """Modules that the cell's generator calls, by stage."""
+        teacher = self.lab.net if self.lab.exact is None else self.lab.exact
+        networks = [teacher] if snapshot is None else list(dict.fromkeys(snapshot.students.values()))
+        return {"network": networks}
 
     def curve(self, snapshots: list[Path]) -> list[CurvePoint]:
         """Metrics at every snapshot by the curve protocol."""

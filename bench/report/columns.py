@@ -40,13 +40,19 @@ def columns(table: Table, lines: Sequence[Line]) -> list[Column]:
         Column("method", lambda line: printable(line.label), right=False),
         Column("NFE", lambda line: _count(line.nfe)),
         Column("steps", lambda line: _count(line.steps) if line.steps != line.nfe else "", spare=19),
+        Column("by role", _roles, right=False, spare=18),
         *([_metric(primary, 0)] if primary else []),
         Column("excess", lambda line: "" if line.excess is None else f"{line.excess:.{digits}f}"),
         Column("vs solver", _against, right=False, spare=1),
         *(_metric(column, 3 + k) for k, column in enumerate(others)),
         Column("work", lambda line: "" if line.work is None else compact(line.work), spare=2),
         Column("latency", lambda line: "" if line.latency is None else f"{line.latency:.2f}x", spare=20),
+        Column("memory", lambda line: "" if line.memory is None else f"{line.memory:.3g} MiB", spare=21),
+        Column(
+            "samples/s", lambda line: "" if line.throughput is None else compact(line.throughput), spare=21
+        ),
         Column("seeds", _seeds),
+        Column("sd by source", lambda line: _spread(line, digits), right=False, spare=24),
         Column("uses", lambda line: "+".join(line.needs), right=False, spare=22),
         Column("teacher", lambda line: line.teacher if line.kind == "student" else "", right=False, spare=23),
         Column("status", lambda line: "" if line.status == "ok" else line.status, right=False),
@@ -76,6 +82,15 @@ def _count(value: int | None) -> str:
 
 def _rank(line: Line) -> str:
     return "" if line.rank is None else f"{line.rank} {line.ties}".rstrip()
+
+
+def _roles(line: Line) -> str:
+    return " + ".join(f"{calls:.4g} {printable(role)}" for role, calls in line.roles if len(line.roles) > 1)
+
+
+def _spread(line: Line, digits: int) -> str:
+    parts = line.spread.parts if line.spread else {}
+    return ", ".join(f"{name} {value:.{digits}f}" for name, value in parts.items())
 
 
 def _seeds(line: Line) -> str:
@@ -133,9 +148,26 @@ def notes(table: Table) -> list[str]:
             any(line.latency is not None for line in lines),
             "latency is the time of one sample over that of one teacher forward.",
         ),
+        *_measured_notes(lines, title),
         (students, "seeds: trainings in the row / trainings started."),
         (table.provisional, "provisional: the protocol does not pin its feature network yet."),
     ]
     shown = [note for applies, note in said if applies]
     failures = [f"{line.label}: {line.status}: {line.note}" for line in students if line.note]
     return [printable(note) for note in (*shown, f"Made on {'; '.join(table.devices)}.", *failures)]
+
+
+def _measured_notes(lines: Sequence[Line], title: str) -> list[tuple[object, str]]:
+    """Notes on columns that only some records fill, each with whether it applies."""
+    return [
+        (
+            any(line.memory is not None for line in lines),
+            "memory: weights of the networks called, and what one call of one sample allocates at its peak.",
+        ),
+        (any(line.throughput is not None for line in lines), "samples/s: in the largest batch that fits."),
+        (
+            any(line.spread for line in lines),
+            f"sd by source: standard deviation of a value of {title} by training seed, by block of samples, "
+            "and beyond both.",
+        ),
+    ]

@@ -12,7 +12,7 @@ from bench.errors import BenchError, UsageError
 from bench.record import MetricValue, Record, Row
 from bench.report.describe import block
 from bench.report.protocols import value_text
-from bench.report.statistics import student_t975
+from bench.report.statistics import detectable975, student_t975
 from bench.report.text import printable
 from bench.suite import load_suite, suite_names
 from metrics.protocols.record import Protocol, differences
@@ -54,11 +54,13 @@ class Difference:
     Attributes:
         interval: 95 %, None where a row was measured once.
         paired: whether repeat i of both had the same noise.
+        detectable: smallest true difference that such an interval excludes 0 for with power 0.80.
     """
 
     mean: float
     interval: tuple[float, float] | None
     paired: bool
+    detectable: float | None = None
 
 
 def protocols_text(a: Protocol, b: Protocol) -> str:
@@ -93,6 +95,7 @@ def records_text(a: Chosen, b: Chosen) -> str:
         lines += [
             "",
             "Intervals are over sampling repeats: how much another training would differ is not known.",
+            "detectable: the smallest true difference that such an interval shows with power 80 %.",
         ]
     return "\n".join(lines)
 
@@ -159,16 +162,20 @@ def difference(a: MetricValue, b: MetricValue, *, paired: bool) -> Difference:
     gap = a.mean - b.mean
     if paired and len(a.values) == len(b.values) > 1:
         gaps = [x - y for x, y in zip(a.values, b.values, strict=True)]
-        half = student_t975(len(gaps) - 1) * math.sqrt(variance(gaps) / len(gaps))
-        return Difference(mean(gaps), (mean(gaps) - half, mean(gaps) + half), True)
+        return spanned(mean(gaps), math.sqrt(variance(gaps) / len(gaps)), len(gaps) - 1, paired=True)
     if min(len(a.values), len(b.values)) < 2:
         return Difference(gap, None, False)
     first, second = (variance(v.values) / len(v.values) for v in (a, b))
     total = first + second
     spread = first**2 / (len(a.values) - 1) + second**2 / (len(b.values) - 1)
     freedom = max(1, int(total**2 / spread)) if spread else len(a.values) + len(b.values) - 2
-    half = student_t975(freedom) * math.sqrt(total)
-    return Difference(gap, (gap - half, gap + half), False)
+    return spanned(gap, math.sqrt(total), freedom, paired=False)
+
+
+def spanned(gap: float, error: float, freedom: int, *, paired: bool) -> Difference:
+    """A difference with its standard error, as an interval and as what it could have shown."""
+    half = student_t975(freedom) * error
+    return Difference(gap, (gap - half, gap + half), paired, detectable975(freedom) * error)
 
 
 def same_noise(a: Record, b: Record) -> bool:
@@ -187,6 +194,8 @@ def rows_lines(a: Record, b: Record, first: Row, second: Row, ranked: bool) -> l
         text = f"A {x.mean:.4g}, B {y.mean:.4g}, A - B {found.mean:+.4g} {interval_text(found)}"
         if ranked and first.nfe == second.nfe and directions.get(key, "none") != "none":
             text += f": {verdict(found, directions[key])}"
+        if found.detectable is not None:
+            text += f"; detectable {found.detectable:.2g}"
         lines.append((key, text))
     if not lines:
         raise UsageError(f"{a.label} and {b.label} have no metric in common")

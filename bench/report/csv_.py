@@ -15,8 +15,12 @@ FORMULA = ("=", "+", "-", "@")
 def csv_(tables: Sequence[Table]) -> str:
     """All tables as one CSV; a metric takes ``key``, ``key_low`` and ``key_high`` (95 % interval)."""
     keys = list(dict.fromkeys(column.key for table in tables for column in table.columns))
+    lines = [(table, line) for table in tables for section in table.sections for line in section.lines]
+    extra = [_extra(line) for _, line in lines]
+    names = sorted({name for one in extra for name in one})
     rows = [
-        _row(table, line, keys) for table in tables for section in table.sections for line in section.lines
+        _row(table, line, keys) | {name: one.get(name) for name in names}
+        for (table, line), one in zip(lines, extra, strict=True)
     ]
     stream = StringIO()
     if rows:
@@ -61,6 +65,18 @@ def _row(table: Table, line: Line, keys: list[str]) -> dict[str, object]:
         "cells": "+".join(line.cells),
     }
     return {key: _safe(value) for key, value in row.items()}
+
+
+def _extra(line: Line) -> dict[str, object]:
+    """What only some records have: each is a column where one line of the tables has it."""
+    roles = {f"nfe_{role.replace(' ', '_')}": calls for role, calls in line.roles if len(line.roles) > 1}
+    spread = line.spread.parts if line.spread else {}
+    known = {"memory_mib": line.memory, "samples_per_s": line.throughput}
+    return {
+        **{printable(name): calls for name, calls in roles.items()},
+        **{name: value for name, value in known.items() if value is not None},
+        **{f"sd_{name}": value for name, value in spread.items()},
+    }
 
 
 def _safe(value: object) -> object:

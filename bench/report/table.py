@@ -11,29 +11,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
-from typing import Any, Literal
+from typing import Any
 
 from bench.record import Record, Row
 from bench.report.collect import identity
-from bench.report.statistics import Estimate, clearly_better, estimate, ranks, tie_letters
+from bench.report.frame import Against, Frame
+from bench.report.statistics import Estimate, estimate, ranks, tie_letters
+from bench.report.variance import VarianceSplit, spread_of_trainings
 from bench.suite import MetricColumn, Suite
 
 FLOOR = "real"  # the anchor that draws real data
 EXTERNAL = "external, not ranked: samples that others made, evaluations as they state them"
-
-
-@dataclass(frozen=True)
-class Against:
-    """A student against the best plain solver of no more evaluations.
-
-    Attributes:
-        verdict: "better" and "worse" need disjoint intervals; else "level".
-    """
-
-    solver: str
-    nfe: int
-    mean: float
-    verdict: Literal["better", "level", "worse"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +34,8 @@ class Line:
         work: training units spent; latency: sampling time over that of one teacher forward.
         seeds, started: trainings in this line, and all that were started with these options.
         needs: what the method used besides the teacher; teacher: its form.
+        roles: calls per sample by role; memory: MiB at the peak of a call; throughput: samples per second.
+        spread: of the primary metric by source, where several trainings met the same blocks.
         rank, ties: None and "" for lines that are not ranked.
     """
 
@@ -69,6 +59,10 @@ class Line:
     against: Against | None = None
     rank: int | None = None
     ties: str = ""
+    roles: tuple[tuple[str, float], ...] = ()
+    memory: float | None = None
+    throughput: float | None = None
+    spread: VarianceSplit | None = None
 
 
 @dataclass(frozen=True)
@@ -100,34 +94,6 @@ class Table:
     provisional: bool
     devices: tuple[str, ...]
     sections: tuple[Section, ...]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What every line of a table is shown against."""
-
-    primary: str
-    better: str
-    floor: float | None
-    solvers: tuple[tuple[str, int, Estimate], ...]
-
-    def excess(self, metrics: dict[str, Estimate]) -> float | None:
-        """Primary metric beyond the floor; None if either is missing."""
-        if self.floor is None or self.primary not in metrics:
-            return None
-        gap = metrics[self.primary].mean - self.floor
-        return gap if self.better == "lower" else -gap
-
-    def against(self, nfe: int, metrics: dict[str, Estimate]) -> Against | None:
-        """Compare with the best solver of at most ``nfe`` evaluations; None without one."""
-        rivals = [solver for solver in self.solvers if solver[1] <= nfe]
-        if not rivals or self.primary not in metrics:
-            return None
-        sign = 1 if self.better == "lower" else -1
-        label, evaluations, theirs = min(rivals, key=lambda rival: (sign * rival[2].mean, rival[:2]))
-        ours = metrics[self.primary]
-        better, worse = clearly_better(ours, theirs, self.better), clearly_better(theirs, ours, self.better)
-        return Against(label, evaluations, theirs.mean, "better" if better else "worse" if worse else "level")
 
 
 def tables(records: Iterable[Record], suite: Suite) -> list[Table]:
@@ -239,7 +205,10 @@ def _line(members: Sequence[tuple[Record, Row | None]], started: int, frame: Fra
     first, rows = members[0][0], [row for _, row in members if row is not None]
     keys = set.intersection(*(set(row.metrics) for row in rows)) if rows else set()
     metrics = {key: estimate([row.metrics[key] for row in rows]) for key in sorted(keys)}
-    ratios = [row.latency.ratio for row in rows if row.latency is not None]
+    timed = [row.latency for row in rows if row.latency is not None]
+    full = [row.throughput.images_per_s or 0.0 for row in rows if row.throughput is not None]
+    peaks = [latency.peak_memory_mib for latency in timed if latency.peak_memory_mib is not None]
+    primary = [row.metrics[frame.primary].values for row in rows if frame.primary in row.metrics]
     failures = [f"{r.failure.stage}: {r.failure.kind}: {r.failure.message}" for r, _ in members if r.failure]
     student = first.kind == "student"
     return Line(
@@ -253,7 +222,7 @@ def _line(members: Sequence[tuple[Record, Row | None]], started: int, frame: Fra
         metrics=metrics,
         excess=frame.excess(metrics),
         work=mean(row.work for row in rows) if rows and student else None,
-        latency=mean(ratios) if ratios else None,
+        latency=mean(latency.ratio for latency in timed) if timed else None,
         seeds=len(members),
         started=started,
         needs=tuple(first.needs),
@@ -261,6 +230,10 @@ def _line(members: Sequence[tuple[Record, Row | None]], started: int, frame: Fra
         cells=tuple(sorted(record.cell for record, _ in members)),
         note=failures[0] if failures else "",
         against=frame.against(rows[0].nfe, metrics) if rows and student else None,
+        roles=tuple(sorted(rows[0].nfe_by_role.items())) if rows else (),
+        memory=max(peaks) if peaks else None,
+        throughput=mean(full) if full else None,
+        spread=spread_of_trainings(primary) if student else None,
     )
 
 

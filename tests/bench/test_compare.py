@@ -4,6 +4,7 @@ from record_factory import failed, provenance, record, row
 from bench.cli import main
 from bench.record import MetricValue, write_record
 from bench.report.compare import difference
+from bench.report.statistics import detectable975
 from metrics.statistics import paired_difference
 
 
@@ -138,3 +139,17 @@ def test_more_wrong_operands(compare, tmp_path, capsys):
     assert "one is a protocol, the other a record" in capsys.readouterr().err
     assert main(["compare", str(tmp_path), "digits@1"]) == 2
     assert "no record.json in this folder" in capsys.readouterr().err
+
+
+def test_detectable_difference_is_that_of_the_pairs():
+    a, b = [3.0, 5.0, 4.5], [2.0, 4.8, 3.1]
+    made = [MetricValue(mean=sum(v) / 3, values=v) for v in (a, b)]
+    found = difference(*made, paired=True)
+    error = paired_difference(a, b).std / 3**0.5
+    assert found.detectable == pytest.approx(detectable975(2) * error)
+    assert found.detectable > found.interval[1] - found.mean  # more than half an interval
+
+
+def test_detectable_difference_is_printed(compare):
+    _, out, _ = compare(record("sid", [row(1, 9.0, 2.0)]), record("dmd", [row(1, 10.0, 1.0)]))
+    assert "; detectable " in out and "with power 80 %" in out

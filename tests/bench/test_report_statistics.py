@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 from record_factory import value
 from scipy import stats
 
-from bench.report.statistics import Estimate, clearly_better, estimate, ranks, student_t975, tie_letters
+from bench.report.statistics import (
+    Estimate,
+    clearly_better,
+    detectable975,
+    estimate,
+    ranks,
+    student_t975,
+    tie_letters,
+)
 
 
 def spans(*pairs: tuple[float, float] | None) -> list[Estimate]:
@@ -65,3 +73,10 @@ def test_two_rows_share_a_letter_exactly_if_neither_is_clearly_better(pairs):
         for j, b in enumerate(rows[:i]):
             separable = clearly_better(a, b, "lower") or clearly_better(b, a, "lower")
             assert bool(set(letters[i]) & set(letters[j])) is not separable
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 8, 29])
+def test_detectable_difference_has_its_power_by_the_noncentral_t_law(freedom):
+    effect, critical = detectable975(freedom), stats.t.ppf(0.975, freedom)
+    power = stats.nct.sf(critical, freedom, effect) + stats.nct.cdf(-critical, freedom, effect)
+    assert power == pytest.approx(0.80, abs=2e-4)

@@ -1,0 +1,66 @@
+"""Roles, memory, throughput and sources of spread are shown where a record has them, and nowhere else."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from record_factory import provenance, record, references, row, value
+
+from bench.report.csv_ import csv_
+from bench.report.markdown import markdown
+from bench.report.table import tables
+from bench.suite import load_suite
+
+
+def full(nfe: int, values: list[float]):
+    """A row of a pipeline on a GPU."""
+    made = row(nfe, sum(values) / len(values))
+    latency = made.latency.model_copy(update={"peak_memory_mib": 512.0, "beside": "network"})
+    throughput = latency.model_copy(update={"protocol": "throughput-bmax@1", "images_per_s": 1234.0})
+    metric = value(sum(values) / len(values)).model_copy(update={"values": values})
+    return made.model_copy(
+        update={
+            "latency": latency,
+            "throughput": throughput,
+            "nfe_by_role": {"student": float(nfe), "autoencoder": 1.0},
+            "metrics": {**made.metrics, "swd": metric},
+        }
+    )
+
+
+def made(*records):
+    return tables([*records, *references()], load_suite("gmm2d"))
+
+
+def test_a_pipeline_shows_roles_memory_and_throughput() -> None:
+    found = made(record("sid", [full(4, [9.0, 9.1, 9.2])], provenance=provenance(device="H100")))
+    text = markdown(found)
+    assert "1 autoencoder + 4 student" in text and "512 MiB" in text and "1.23 k" in text
+    assert "weights of the networks called" in text and "in the largest batch that fits" in text
+    line = next(line for line in csv.DictReader(io.StringIO(csv_(found))) if line["method"] == "sid")
+    assert (line["nfe"], line["nfe_student"], line["nfe_autoencoder"]) == ("4", "4.0", "1.0")
+    assert (line["memory_mib"], line["samples_per_s"]) == ("512.0", "1234.0")
+
+
+def test_records_without_them_have_no_such_columns() -> None:
+    found = made(record("sid", [row(1, 9.0)]))
+    text, header = markdown(found), csv_(found).splitlines()[0]
+    assert not any(word in text for word in ("by role", "memory", "samples/s", "sd by source"))
+    assert not any(word in header for word in ("nfe_", "memory", "samples_per_s", "sd_"))
+
+
+def test_spread_of_trainings_is_split() -> None:
+    """Trainings 2 apart, blocks 1 apart, nothing beyond: the standard deviations of the two sources."""
+    records = [record("sid", [full(1, [9.0 + 2 * s, 10.0 + 2 * s])], seed=s) for s in range(2)]
+    found = made(*records)
+    assert "training 1.41, sampling 0.71, rest 0.00" in markdown(found)
+    line = next(line for line in csv.DictReader(io.StringIO(csv_(found))) if line["method"] == "sid")
+    assert float(line["sd_training"]) == pytest.approx(2**0.5)
+    assert float(line["sd_sampling"]) == pytest.approx(0.5**0.5)
+
+
+def test_trainings_on_other_blocks_are_not_split() -> None:
+    records = [record("sid", [full(1, [9.0] * (s + 2))], seed=s) for s in range(2)]
+    assert "sd by source" not in markdown(made(*records))
