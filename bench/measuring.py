@@ -16,7 +16,7 @@ from bench.report.protocols import find_protocol
 from bench.suite import Suite, load_suite, suite_names
 from metrics.features.extractor import Extractor
 from metrics.features.registry import load_extractor
-from metrics.measure import exact_count, load_reference, measure
+from metrics.measure import exact_count, load_reference, measure, needs_reference
 from metrics.protocols.record import Protocol
 from metrics.reference import Reference, WrongFile
 from metrics.samples.source import open_images, open_points
@@ -82,6 +82,10 @@ def measure_samples(request: Request) -> Measured:
         suite = suite_of(protocol)
         if suite is not None:
             return of_suite(request, protocol, suite)
+        if protocol.clip is not None:
+            from bench.captioned import of_captions
+
+            return of_captions(request, protocol)
         return of_images(request, protocol)
 
 
@@ -128,7 +132,7 @@ def of_images(request: Request, protocol: Protocol) -> Measured:
     for source in sources:  # before any weights are read
         exact_count(protocol, source.path, source.count)
     extractor = extractor_of(request, protocol)
-    reference = reference_of(request, protocol, extractor)
+    reference = reference_of(request, protocol, extractor) if needs_reference(protocol) else None
     scores = [measure(protocol, source, extractor, reference) for source in sources]
     notes = common_notes(request, protocol)
     if protocol.sampling and protocol.sampling.labels != "none":
@@ -137,7 +141,7 @@ def of_images(request: Request, protocol: Protocol) -> Measured:
         protocol,
         {key: tuple(score[key] for score in scores) for key in scores[0]},
         tuple(source.sha256 for source in sources),
-        reference.sha256,
+        reference.sha256 if reference else None,
         extractor.sha256,
         tuple(notes),
     )

@@ -86,8 +86,13 @@ class InsideManifold(Measure):
         return {name: getattr(found, name) for name in self.names}
 
 
-def measures_of(protocol: Protocol, reference: Reference) -> list[Measure]:
-    """What a protocol asks for, against a reference.
+def needs_reference(protocol: Protocol) -> bool:
+    """Whether a metric of a protocol compares samples with real images."""
+    return any(key in PARTS or key in ("precision", "recall") for key in protocol.metrics)
+
+
+def measures_of(protocol: Protocol, reference: Reference | None) -> list[Measure]:
+    """What a protocol asks for, against a reference; None where ``needs_reference`` says so.
 
     Raises:
         ValueError: a metric that is not computed from one extractor's features, or real images are missing.
@@ -95,7 +100,7 @@ def measures_of(protocol: Protocol, reference: Reference) -> list[Measure]:
     ddof = 0 if protocol.frechet and protocol.frechet.divisor == "N" else 1
     made: list[Measure] = []
     for key in protocol.metrics:
-        if key in PARTS:
+        if key in PARTS and reference is not None:
             made.append(FrechetTo(key, PARTS[key], reference.moments[PARTS[key]], ddof))
         elif key == "inception_score" and protocol.inception_score:
             made.append(Score(protocol.inception_score.splits))
@@ -103,7 +108,7 @@ def measures_of(protocol: Protocol, reference: Reference) -> list[Measure]:
             raise ValueError(f"{protocol.id}: {key} is not measured from features of given images")
     names = [key for key in protocol.metrics if key in ("precision", "recall")]
     if names and protocol.manifold:
-        real = reference.features
+        real = reference.features if reference is not None else None
         if real is None or len(real) != protocol.manifold.real:
             found = "no" if real is None else len(real)
             raise ValueError(
@@ -115,7 +120,7 @@ def measures_of(protocol: Protocol, reference: Reference) -> list[Measure]:
 
 
 def measure(
-    protocol: Protocol, images: ImageSource, extractor: Extractor, reference: Reference
+    protocol: Protocol, images: ImageSource, extractor: Extractor, reference: Reference | None
 ) -> dict[str, float]:
     """All metrics of one repeat, in the order of the protocol.
 

@@ -1,14 +1,19 @@
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
+import torch
 from sample_files import KINDS, noise, write, write_folder, write_npz
 
 from bench.cli import main
 from bench.evaluation import evaluator_for
 from bench.record import read_record
 from bench.suite import load_suite
+from metrics.features.registry import load_extractor
+from metrics.frechet import frechet_distance
+from metrics.moments import Moments
 from metrics.protocols.registry import shipped_protocols
 
 DIGITS, MIXTURE = (evaluator_for(load_suite(name)) for name in ("digits", "gmm2d"))
@@ -189,6 +194,30 @@ def test_weights_and_reference_are_asked_for_by_name(measure, tmp_path):
     assert status == 3 and found in err and "f58cb9b6ec323ed6" in err and "w.pt" in err
 
 
+def test_a_protocol_of_ones_own_with_a_shipped_network(measure, tmp_path):
+    """The whole path of image protocols: reference images, extractor, moments, distance."""
+    text = (
+        toml_of("digits@1")
+        .replace('id = "digits@1"', 'id = "mine@1"')
+        .replace("samples = 2000", "samples = 100")
+    )
+    text = re.sub(r"metrics = .*", 'metrics = ["fd"]', text)
+    text = re.sub(r"assets = .*", "", text)
+    text = text.replace("count = 3\n", "count = 1\n").replace("[1000, 1001, 1002]", "[0]")
+    text = text.replace("[manifold]\nk = 3\nreal = 1438\nfake = 2000\n", "")
+    (tmp_path / "mine.toml").write_text(text)
+    real, fake = DIGITS.anchor("real", 120, 1), DIGITS.anchor("real", 100, 2) // 2
+    path, reference = write("zip", tmp_path, fake), write_folder(tmp_path / "real", real)
+    arguments = [path, "--protocol", tmp_path / "mine.toml", "--reference", reference, "--format", "json"]
+    status, out, err = measure(*arguments)
+    found = json.loads(out)
+    features = [Moments.of(DIGITS.extractor.features(images)) for images in (fake, real)]
+    assert (status, err) == (0, "")
+    assert found["metrics"]["fd"]["value"] == pytest.approx(frechet_distance(*features), rel=1e-4)
+    assert found["provisional"] == "no digest is pinned for a reference"
+    assert found["extractor_sha256"] == DIGITS.extractor_sha256 and len(found["reference_sha256"]) == 64
+
+
 BAD = {
     "no such protocol": (2, "unknown protocol 'digit@1'; did you mean 'digits@1'?"),
     "a protocol of time": (2, "latency-b1@1 measures time while a generator runs"),
@@ -268,6 +297,72 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(measure, tmp_path, dig
     assert (status, out) == (BAD[name][0], "")
     assert BAD[name][1] in err and err.startswith("error: ") and err.count("\n") == 1
     assert list((tmp_path / "cwd").iterdir()) == []
+
+
+class TwoWays:
+    """A CLIP of two dimensions: mean of red and of blue; a caption is "r g" levels after the prefix."""
+
+    model, pretrained, sha256, resize, context = "two", "ways", "c" * 64, "none", 77
+
+    def __call__(self, images):
+        return images[:, [0, 2]].float().mean((2, 3))
+
+    def texts(self, captions):
+        assert all(caption.startswith("A photo depicts ") for caption in captions)
+        return torch.tensor([[float(x) for x in caption.split()[3:]] for caption in captions]), 1
+
+
+@pytest.fixture
+def captioned(tmp_path, monkeypatch):
+    """Four images, their captions, and a protocol of one's own: arguments of the verb."""
+    monkeypatch.setattr("bench.captioned.load_extractor", lambda *_, **__: TwoWays())
+    text = toml_of("coco30k-clipvitb32@1").replace("coco30k-clipvitb32@1", "mine@1").replace("30000", "4")
+    captions = "1 0\n0 1\n1 1\n3 4\n"
+    text = re.sub(
+        '(prompts.*sha256 = ")[0-9a-f]{64}', rf"\g<1>{hashlib.sha256(captions.encode()).hexdigest()}", text
+    )
+    (tmp_path / "mine.toml").write_text(text)
+    (tmp_path / "captions.txt").write_text(captions)
+    levels = np.array([[200, 0], [0, 90], [50, 50], [80, 60]], dtype=np.uint8)
+    images = np.zeros((4, 3, 8, 8), dtype=np.uint8)
+    images[:, [0, 2]] = levels[:, :, None, None]
+    path = write("npz", tmp_path, images)
+    return [path, "--protocol", tmp_path / "mine.toml", "--captions", tmp_path / "captions.txt"]
+
+
+def test_clip_score_is_the_mean_cosine_of_images_and_captions(measure, captioned):
+    status, out, err = measure(*captioned, "--format", "json")
+    found = json.loads(out)
+    assert (status, err) == (0, "")
+    assert found["metrics"]["clip_score"]["value"] == pytest.approx((1 + 1 + 1 + 0.96) / 4, abs=1e-3)
+    assert found["extractor_sha256"] == "c" * 64
+    assert "1 of 4 captions were cut to 77 tokens" in found["notes"]
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "message"),
+    [
+        ("1 0\n0 1\n1 1\n", 2, "captions.txt: 3 captions for the 4 images of mine@1"),
+        ("1 0\n\n1 1\n3 4\n", 2, "captions.txt: line 2 is empty"),
+        ("0 1\n1 0\n1 1\n3 4\n", 3, "captions of another list or order do not belong to its images"),
+        (None, 2, "captions.txt: cannot read the captions"),
+    ],
+)
+def test_captions_that_do_not_match_the_images(measure, captioned, text, status, message):
+    if text is None:
+        captioned[-1].unlink()
+    else:
+        captioned[-1].write_text(text)
+    found, out, err = measure(*captioned)
+    assert (found, out) == (status, "") and message in err and err.count("\n") == 1
+
+
+def test_captions_and_weights_are_asked_for(measure, captioned, monkeypatch):
+    status, _, err = measure(*captioned[:3])
+    assert status == 3 and "mine@1: give --captions" in err
+    monkeypatch.setattr("bench.captioned.load_extractor", load_extractor)
+    status, _, err = measure(*captioned)
+    assert status == 3 and "clip-vit-b-32: no weights file given" in err and "--weights" in err
 
 
 def test_a_row_needs_a_suite_of_its_protocol():
