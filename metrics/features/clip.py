@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from metrics.features.digest import checked_digest
+from metrics.features.digest import checked_digest, misfit
 from metrics.features.extractor import Extra, Extractor, Features, full_precision
 from metrics.features.resize import Resize
+from metrics.features.torchscript import load_torchscript
 
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # settings among OpenAI's tensors
 
@@ -84,12 +85,12 @@ def load_clip(
                 model, load_weights=False, force_quick_gelu=pretrained == "openai"
             )
         if _is_archive(weights):
-            state = torch.jit.load(str(weights), map_location="cpu").state_dict()
+            state = load_torchscript(weights).state_dict()
             network.load_state_dict({key: x for key, x in state.items() if key not in NOT_WEIGHTS})
         else:
             open_clip.load_checkpoint(network, str(weights))
     except (RuntimeError, KeyError, ValueError) as error:
-        raise ValueError(f"extractor {name}: {weights} does not fit {model}: {error}") from error
+        raise misfit(name, weights, model, error) from error
     return ClipFeatures(
         network.float(),
         transform,

@@ -1,4 +1,4 @@
-"""Weights files: found, and proven to be the ones that were asked for, before anything is read from them."""
+"""Weights files: proven to be those asked for before anything is read from them, and refused if unfit."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ def checked_digest(extractor: str, weights: Path, sha256: str | None) -> str:
             "is another network's: fetch it again, or state its own digest"
         )
     return found
+
+
+def misfit(extractor: str, weights: Path, wanted: str, error: Exception) -> ValueError:
+    """The error of a file whose digest is right and whose tensors are not; the first of many reasons."""
+    reason = " ".join(str(error).split())[:300]
+    return ValueError(f"extractor {extractor}: {weights} does not fit {wanted}: {reason}")

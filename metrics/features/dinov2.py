@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metrics.features.digest import checked_digest
+from metrics.features.digest import checked_digest, misfit
 from metrics.features.extractor import Extra, Extractor, Features
 from metrics.features.resize import Resize, torch_bicubic
 
@@ -156,5 +156,5 @@ def load_dinov2(weights: Path, sha256: str | None, device: str) -> DinoFeatures:
             )
         network.load_state_dict(state, assign=True)
     except (RuntimeError, KeyError, ValueError, AttributeError) as error:
-        raise ValueError(f"extractor {NAME}: {weights} does not fit the network: {error}") from error
+        raise misfit(NAME, weights, "the DINOv2 network", error) from error
     return DinoFeatures(network.float(), digest, torch.device(device))

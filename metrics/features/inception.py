@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from metrics.features.digest import checked_digest
+from metrics.features.digest import checked_digest, misfit
 from metrics.features.extractor import Extra, Extractor, Features
 from metrics.features.inception_network import InceptionNetwork
 from metrics.features.resize import Resize, tf1_bilinear
@@ -52,5 +52,5 @@ def load_inception(weights: Path, sha256: str | None, device: str) -> InceptionF
         extractor = InceptionFeatures(InceptionNetwork(state, place), digest, place)
         extractor(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))  # shapes are proven by one pass
     except (ValueError, RuntimeError, KeyError) as error:
-        raise ValueError(f"extractor {NAME}: {weights} does not fit the network: {error}") from error
+        raise misfit(NAME, weights, "the Inception network", error) from error
     return extractor

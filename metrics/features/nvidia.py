@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from metrics.features.digest import checked_digest
+from metrics.features.digest import checked_digest, misfit
 from metrics.features.extractor import Extra, Extractor, Features
 from metrics.features.resize import Resize, pil_bicubic
+from metrics.features.torchscript import load_torchscript
 
 TINY = torch.finfo(torch.float32).tiny
 
@@ -74,9 +75,9 @@ def _loaded(
     """TorchScript runs code when it is loaded, so the digest is proven first."""
     digest, place = checked_digest(name, weights, sha256), torch.device(device)
     try:
-        module = torch.jit.load(str(weights), map_location=place).eval()
+        module = load_torchscript(weights).eval().to(place)
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"extractor {name}: {weights} is no TorchScript file: {error}") from error
+        raise misfit(name, weights, "TorchScript", error) from error
     if not hasattr(module, "layers"):
-        raise ValueError(f"extractor {name}: {weights} has no part 'layers'; expected NVIDIA's Inception")
+        raise misfit(name, weights, "NVIDIA's Inception", ValueError("it has no part 'layers'"))
     return module, digest, place
