@@ -61,6 +61,7 @@ class ShiftRow(Part):
 class ShiftProtocol(Part):
     """How the shift is measured; rows of one file share it."""
 
+    version: int = Field(1, description="of the meter; raised by any change that moves numbers")
     distance: Literal["points", "teacher-view"]
     count: int = Field(gt=0, description="states on each side")
     repeats: int = Field(gt=0)
