@@ -21,8 +21,11 @@ from bench.presets import named_presets
 from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, Provenance, Record, Row
 from bench.references import bibliography
 from bench.report.describe import value_text
+from bench.report.protocols import value_text as protocol_value
 from bench.selector import parse_selector
+from bench.stages import AROUND
 from bench.suite import load_suite, suite_names
+from metrics.protocols.registry import shipped_protocols
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -246,6 +249,36 @@ def test_fields_of_a_protocol_are_those_of_the_suite(name: str) -> None:
         [key, "none" if value is None else str(value)] for key, value in protocol.model_dump().items()
     ]
     assert [row[:2] for row in rows(section("docs/protocols.md", protocol.id))] == expected
+
+
+def protocol_page(name: str) -> str:
+    """The page that the index names for a protocol."""
+    found = re.search(rf"\[{re.escape(name)}\]\(([\w/.]*)#([\w-]+)\)", text_of("docs/protocols.md"))
+    assert found and found[2] == name.replace("@", "")
+    return f"docs/{found[1] or 'protocols.md'}"
+
+
+@pytest.mark.parametrize("name", shipped_protocols())
+def test_every_protocol_has_a_section_and_a_line_in_the_index(name: str) -> None:
+    protocol, page = shipped_protocols()[name], protocol_page(name)
+    line = next(x for x in text_of("docs/protocols.md").splitlines() if x.startswith(f"| [{name}]"))
+    assert ("provisional" in line) == bool(protocol.provisional())
+    assert re.findall(r"\[@([\w-]+)\]", line) == list(protocol.used_by)
+    text = section(page, name)
+    if page != "docs/protocols.md":
+        fields = [[key, protocol_value(value)] for key, value in protocol.fields().items()]
+        assert rows(text) == fields
+        assert ("Provisional:" in text) == bool(protocol.provisional())
+        assert set(re.findall(r"\[@([\w-]+)\]", text)) == set(protocol.used_by)
+        words = " ".join(text.split())
+        assert [line for line in protocol.adapted if line not in words] == []
+
+
+def test_latency_protocols_are_what_is_timed() -> None:
+    for name in ("latency-b1-cpu@1", "latency-b1@1", "throughput-bmax@1"):
+        timing = shipped_protocols()[name].timing
+        assert timing and (timing.warm_up, timing.timed) == (WARM_UP, TIMED)
+        assert set(timing.stages) == {*AROUND, "network"}
 
 
 def test_latency_protocol_states_its_calls() -> None:
