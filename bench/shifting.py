@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from bench.shift import Forward, Recorder, Visited, shift_levels, state_distance
 from bench.shift_report import ShiftProtocol, ShiftReport, ShiftRow, read_shift
 from bench.suite import Suite
 
-COUNT = 2000  # states on each side
+COUNTS = {"points": 20_000, "teacher-view": 2_000}  # states on each side; points are cheap
 
 
 def measure_row(folder: Path, row: Row, protocol: ShiftProtocol, forward: Forward) -> ShiftRow:
@@ -51,11 +52,12 @@ def measure_row(folder: Path, row: Row, protocol: ShiftProtocol, forward: Forwar
 
 
 def protocol_for(lab: Lab) -> ShiftProtocol:
-    """The shift protocol of a suite: its repeats and seeds, ``COUNT`` states."""
+    """The shift protocol of a suite: its repeats and seeds, ``COUNTS`` states."""
     pinned = lab.suite.protocol
+    distance: Literal["points", "teacher-view"] = "teacher-view" if pinned.evaluator == "images" else "points"
     return ShiftProtocol(
-        distance="teacher-view" if pinned.evaluator == "images" else "points",
-        count=COUNT,
+        distance=distance,
+        count=COUNTS[distance],
         repeats=pinned.repeats,
         seed=pinned.seed,
         teacher_sha256=lab.teacher_sha256,

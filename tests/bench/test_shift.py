@@ -246,7 +246,7 @@ def words_of(folder: Path, out: Path, records: Path | None = None) -> list[str]:
 def test_the_verb_measures_published_multi_step_students(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench.shifting, "COUNT", 100)
+    monkeypatch.setitem(bench.shifting.COUNTS, "points", 100)
     assert main(words_of(finished, tmp_path)) == 0
     report = read_shift(tmp_path / "gmm2d.json")
     assert report is not None and [row.steps for row in report.rows] == [2, 4]
@@ -266,7 +266,7 @@ def test_the_verb_measures_published_multi_step_students(
 def test_rows_of_students_that_are_no_longer_published_go(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench.shifting, "COUNT", 50)
+    monkeypatch.setitem(bench.shifting.COUNTS, "points", 50)
     assert main(words_of(finished, tmp_path)) == 0
     (tmp_path / "records").mkdir()
     capsys.readouterr()
@@ -288,7 +288,7 @@ def test_broken_reports_are_named(tmp_path: Path) -> None:
 def test_reports_are_read_back_as_written(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench.shifting, "COUNT", 50)
+    monkeypatch.setitem(bench.shifting.COUNTS, "points", 50)
     assert main(words_of(finished, tmp_path)) == 0
     report = read_shift(tmp_path / "gmm2d.json")
     assert report is not None
