@@ -75,6 +75,10 @@ def record_text(path: Path) -> str:
     ]
     parts = [f"{record.kind} {record.label}", block([fact for fact in facts if fact[1]])]
     parts += ["Results", block([row_text(row) for row in record.rows])] if record.rows else []
+    spent = [
+        (row_text(row)[0], speed_text(row)) for row in record.rows if row.latency or len(row.nfe_by_role) > 1
+    ]
+    parts += ["Speed", block(spent)] if spent else []
     parts += ["Notes", *(f"  {note}" for note in record.notes)] if record.notes else []
     tail = record.failure.traceback if record.failure else ""
     parts += ["Traceback", *(f"  {line}" for line in tail.splitlines())] if tail else []
@@ -88,6 +92,24 @@ def row_text(row: Row) -> tuple[str, str]:
         for key, v in row.metrics.items()
     ]
     return f"{row.nfe} evaluation{'s' if row.nfe != 1 else ''}", ", ".join(values)
+
+
+def speed_text(row: Row) -> str:
+    """Calls by role where there are several, latency with its stages, memory and throughput."""
+    said = (
+        [f"{calls:.4g} {role}" for role, calls in row.nfe_by_role.items()] if len(row.nfe_by_role) > 1 else []
+    )
+    timed = row.latency
+    if timed is not None:
+        beside = "its network" if timed.beside else "the denoiser that methods saw"
+        said.append(f"{timed.ratio:.3g} times one teacher forward ({beside})")
+        said.append(f"{timed.median_ms:.3g} ms, p90 {timed.p90_ms:.3g} ({timed.protocol})")
+        said += [f"{name} {milliseconds:.3g} ms" for name, milliseconds in (timed.stages_ms or {}).items()]
+        said += [f"{timed.peak_memory_mib:.3g} MiB at its peak"] if timed.peak_memory_mib is not None else []
+    if row.throughput is not None:
+        full = row.throughput
+        said.append(f"{full.images_per_s or 0:.4g} samples/s at batch {full.batch} ({full.protocol})")
+    return ", ".join(said)
 
 
 def failure_text(record: Record) -> str:

@@ -8,7 +8,9 @@ import io
 import pytest
 from record_factory import provenance, record, references, row, value
 
+from bench.record import write_record
 from bench.report.csv_ import csv_
+from bench.report.describe import record_text
 from bench.report.markdown import markdown
 from bench.report.table import tables
 from bench.suite import load_suite
@@ -64,3 +66,13 @@ def test_spread_of_trainings_is_split() -> None:
 def test_trainings_on_other_blocks_are_not_split() -> None:
     records = [record("sid", [full(1, [9.0] * (s + 2))], seed=s) for s in range(2)]
     assert "sd by source" not in markdown(made(*records))
+
+
+def test_info_of_a_record_tells_its_speed(tmp_path) -> None:
+    path = tmp_path / "record.json"
+    write_record(record("sid", [full(4, [9.0, 9.1])]), path)
+    text = record_text(path)
+    assert "1 autoencoder, 4 student, 4.21 times one teacher forward (its network)" in text
+    assert "512 MiB at its peak" in text and "1234 samples/s at batch 1 (throughput-bmax@1)" in text
+    write_record(record("sid", [row(1, 9.0).model_copy(update={"latency": None})]), path)
+    assert "Speed" not in record_text(path)
