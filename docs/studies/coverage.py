@@ -157,10 +157,10 @@ def main(trials: int = 300, few: int = 60) -> None:
                 f"| {d} | {n:,} | {law.name} | {law.truth:.4f} | {plain:.4f} | {' | '.join(cells)} |"
             )
             print(lines[-1], flush=True)
-        pooled.append(f"d = {d}, N = {n:,}: {100 * np.mean(held):.1f} %")
+        pooled.append(f"- d = {d}, N = {n:,}: {100 * np.mean(held):.1f} %")
     errors = [200 * (0.0475 / count) ** 0.5 for count in (trials, few)]
     head = HEAD.format(trials=trials, few=few, resamples=RESAMPLES, error=errors[0], few_error=errors[1])
-    page = head + "\n".join(lines) + f"\n\nScore, all laws together: {'; '.join(pooled)}.\n" + TAIL
+    page = head + "\n".join(lines) + "\n\nScore, all laws together:\n\n" + "\n".join(pooled) + "\n" + TAIL
     (Path(__file__).parent / "coverage.md").write_text(page, encoding="utf-8")
 
 
