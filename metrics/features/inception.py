@@ -30,7 +30,8 @@ class InceptionFeatures(Extractor):
 
     def _forward(self, images: Tensor, extras: frozenset[Extra]) -> Features:
         chunk = CPU_CHUNK if self.device.type == "cpu" else len(images)
-        parts = [self.network.features((tf1_bilinear(part) - 128) / 128) for part in images.split(chunk)]
+        scaled = (tf1_bilinear(part).sub_(128).div_(128) for part in images.split(chunk))
+        parts = [self.network.features(x) for x in scaled]
         pool = torch.cat([pooled for pooled, _ in parts])
         return Features(
             pool,
