@@ -47,7 +47,7 @@ SID_STEP = {
     ),
     "fake loss averaged over pixels": ("pixel_sum(self.fake.loss", "pixel_mean(self.fake.loss"),
     "Adam with momentum": ('"betas": (config.beta1', '"betas": (0.9'),
-    "loss scale forgotten": ("loss * self.config.loss_scale", "loss"),
+    "loss scale forgotten": ("loss * config.loss_scale", "loss"),
 }
 
 PD_FORMULA = {
