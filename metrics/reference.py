@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,8 @@ from metrics.protocols.record import Asset, Protocol
 from metrics.samples.arrays import array_names
 
 NAMES = {"pool": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}  # in npz files of EDM and ADM
+WANTED = {*NAMES["pool"], *NAMES["spatial"], "count", "num_images", "ddof", "extractor_sha256"}
+LARGEST = 1 << 30  # bytes of one array of statistics: dimension 11,585
 PARTS = {"fid": "pool", "fd_dinov2": "pool", "fd": "pool", "sfid": "spatial"}  # metric to features
 SAFE = {
     ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"),
@@ -62,12 +63,13 @@ def load_statistics(path: Path, protocol: Protocol) -> Reference:
         ValueError: unreadable, keys are missing, of unknown count, or not of the extractor's dimension.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:  # ADM's files also hold images: gigabytes
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise ValueError(f"{path}: cannot read the reference ({error.strerror})") from error
-    digest = hashlib.sha256(data).hexdigest()
     asset = checked_asset(path, digest, protocol)
-    arrays = edm2_arrays(path, data, protocol) if path.suffix == ".pkl" else npz_arrays(path, data)
+    arrays = edm2_arrays(path, protocol) if path.suffix == ".pkl" else npz_arrays(path)
+    checked_origin(path, arrays, protocol)
     count = count_of(path, arrays, asset, protocol)
     moments = {}
     for part in dict.fromkeys(PARTS[metric] for metric in protocol.metrics if metric in PARTS):
@@ -112,24 +114,38 @@ def checked_asset(path: Path, digest: str, protocol: Protocol) -> Asset | None:
     return named
 
 
-def npz_arrays(path: Path, data: bytes) -> dict[str, np.ndarray]:
+def checked_origin(path: Path, arrays: Mapping[str, np.ndarray], protocol: Protocol) -> None:
+    """Raise WrongFile or ValueError for statistics that say they are of another extractor or divisor."""
+    pinned = protocol.extractor.asset.sha256 if protocol.extractor else None
+    found = str(arrays["extractor_sha256"]) if "extractor_sha256" in arrays else None
+    if pinned and found and found != pinned:
+        raise WrongFile(f"{path}: statistics of an extractor with sha256 {found}, {protocol.id} has {pinned}")
+    if "ddof" in arrays and int(arrays["ddof"]) != ddof_of(protocol):
+        divisor = ("N", "N-1")[ddof_of(protocol)]
+        raise ValueError(f"{path}: covariance of another divisor than {divisor}, which {protocol.id} has")
+
+
+def npz_arrays(path: Path) -> dict[str, np.ndarray]:
     """Arrays of statistics in an npz file, images left aside; raises ValueError for a broken one."""
-    wanted = {*NAMES["pool"], *NAMES["spatial"], "count", "num_images"}
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files if key in wanted}
+        with np.load(path, allow_pickle=False) as archive:
+            sizes = {info.filename: info.file_size for info in archive.zip.infolist()}
+            if large := [key for key in archive.files if key in WANTED and sizes[f"{key}.npy"] > LARGEST]:
+                raise ValueError(f"array {large[0]!r} unpacks to more than {LARGEST:,} bytes")
+            return {key: archive[key] for key in archive.files if key in WANTED}
     except Exception as error:  # numpy, zipfile and zlib each raise their own
         raise ValueError(f"{path}: not a readable npz of statistics ({error})") from error
 
 
-def edm2_arrays(path: Path, data: bytes, protocol: Protocol) -> dict[str, np.ndarray]:
+def edm2_arrays(path: Path, protocol: Protocol) -> dict[str, np.ndarray]:
     """The statistics that a protocol needs from EDM2's pickle; nothing in it is executed.
 
     Raises:
         ValueError: anything but dictionaries of arrays and numbers, or no statistics of that kind.
     """
     try:
-        found = ArraysOnly(io.BytesIO(data)).load()
+        with path.open("rb") as stream:
+            found = ArraysOnly(stream).load()
     except Exception as error:  # unpickling garbage can raise anything
         raise ValueError(f"{path}: not a pickle of plain arrays ({error})") from error
     kind = "fd_dinov2" if "fd_dinov2" in protocol.metrics else "fid"
