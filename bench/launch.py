@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from bench.assets.needs import require
+from bench.assets.places import forbid_network
 from bench.cell import Cell, reference_cells, student_cells
 from bench.errors import UsageError
 from bench.lab import Lab
@@ -38,6 +40,7 @@ class Request:
     students: bool = True
     smoke: bool = False
     fail_fast: bool = False
+    offline: bool = False
     command: str = "bench run"
 
 
@@ -111,9 +114,13 @@ def check_labels(lab: Lab) -> None:
 
 def execute(request: Request) -> int:
     """Run a request; returns the exit status (1 if a cell failed)."""
+    if request.offline:
+        forbid_network()
     suite, cells, notes = resolve(request)
     if request.threads:
         torch.set_num_threads(request.threads)
+    if suite.assets:
+        require(suite.assets, f"'bench prepare --suite {request.suite}' fetches what can be fetched")
     store = Store(request.out)
     lab = Lab.open(suite, choose_device(request.device))
     check_labels(lab)

@@ -96,6 +96,7 @@ class Suite(Part):
     wrappers: dict[str, WrapperPreset] = Field(
         default_factory=dict, description="presets of methods that wrap one of the others"
     )
+    assets: tuple[str, ...] = Field((), description="files to fetch (bench.assets); decides no number itself")
 
     @property
     def id(self) -> str:

@@ -36,6 +36,7 @@ class Verb:
 VERBS: dict[str, Verb] = {
     "run": Verb("bench.cli.run:run", "run the cells of a suite: distil, sample, measure, record"),
     "plan": Verb("bench.cli.plan:plan", "show cells, assets and cost of a run; runs nothing"),
+    "prepare": Verb("bench.cli.prepare:prepare", "fetch and verify the files that a suite needs"),
     "measure": Verb("bench.cli.measure:measure", "score samples that somebody else made under a protocol"),
     "leaderboard": Verb("bench.cli.leaderboard:leaderboard", "make tables from records"),
     "compare": Verb("bench.cli.compare:compare", "compare two records, or two protocols field by field"),

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from bench.assets.registry import Asset
+from bench.assets.registry import assets as known_assets
+from bench.assets.store import AssetStore
 from bench.catalog import METHODS
 from bench.errors import unknown
 from bench.report.text import compact
@@ -76,10 +79,21 @@ def protocols() -> Lines:
 
 
 def assets() -> Lines:
-    """Weight files that ship, with the digest that their record states."""
+    """Weight files that ship and files to fetch: whether they are here, size, licence, digest."""
+    store = AssetStore.default()
+    ledger = store.ledger()
+
+    def line(asset: Asset) -> tuple[str, ...]:
+        known = ledger.files.get(asset.id)
+        digest = asset.sha256 or (known.sha256 if known else "on first use")
+        return (
+            asset.id, store.state(asset, ledger), asset.size_text, asset.kind, asset.licence_text, digest
+        )  # fmt: skip
+
     return [
-        ("ASSET", "SIZE", "SHA256"),
-        *((w.name, compact(w.size) + "B", w.expected) for w in shipped_weights()),
+        ("ASSET", "STATE", "SIZE", "KIND", "LICENCE", "SHA256"),
+        *((w.name, "shipped", compact(w.size) + "B", "network", "-", w.expected) for w in shipped_weights()),
+        *(line(asset) for asset in known_assets().values()),
     ]
 
 

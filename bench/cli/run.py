@@ -21,6 +21,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (part of t
 References = Annotated[bool, typer.Option(help="also measure teacher, plain solvers and anchors")]
 Students = Annotated[bool, typer.Option(help="train methods; without, only references are measured")]
 Smoke = Annotated[bool, typer.Option(help="tiny budget and samples: checks the path, is not a result")]
+Offline = Annotated[bool, typer.Option("--offline", help="let nothing use the network")]
 FailFast = Annotated[bool, typer.Option(help="stop at the first failed cell")]
 
 
@@ -38,6 +39,7 @@ def run(
     students: Students = True,
     smoke: Smoke = False,
     fail_fast: FailFast = False,
+    offline: Offline = False,
 ) -> None:
     """Run cells and print their leaderboard. Exit status 1 if a cell failed (the others ran)."""
     from bench.launch import Request, execute
@@ -56,6 +58,7 @@ def run(
         students=students,
         smoke=smoke,
         fail_fast=fail_fast,
+        offline=offline,
         command=portable(sys.argv[1:]) if sys.argv[1:2] == ["run"] else f"bench run --suite {suite}",
     )
     raise typer.Exit(execute(request))
