@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -75,19 +76,17 @@ class Folder(Origin):
         partial.begin(Mark(str(source)))
         done = 0
         with stream, partial.appending() as file:
-            while chunk := read(stream, source):
+            while chunk := self._read(stream, partial):
                 partial.write(file, chunk)
                 done += len(chunk)
                 report(done, total)
 
-
-def read(stream: object, source: Path) -> bytes:
-    """The next bytes; raises AssetError if the mirror cannot be read, which is no fault of the cache."""
-    try:
-        data: bytes = stream.read(CHUNK)  # type: ignore[attr-defined]
-        return data
-    except OSError as error:
-        raise AssetError(f"{source}: cannot be read ({error.strerror})") from error
+    def _read(self, stream: BufferedReader, partial: Partial) -> bytes:
+        try:
+            return stream.read(CHUNK)
+        except OSError as error:  # the mirror's fault, not the cache's
+            partial.drop()
+            raise AssetError(f"{stream.name}: cannot be read ({error.strerror})") from error
 
 
 def origin_of(mirror: str | None, patience: Patience = PATIENCE) -> Origin:

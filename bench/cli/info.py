@@ -1,4 +1,4 @@
-"""``bench info NAME``: what a suite, method, metric, protocol, record or run is."""
+"""``bench info NAME``: what a suite, method, metric, protocol, asset, record or run is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Annotated
 
 import typer
 
+from bench.assets.registry import assets
+from bench.assets.store import AssetStore
 from bench.catalog import METHODS, aliases, canonical_name
 from bench.errors import UsageError, unknown
+from bench.report.assets import asset_text
 from bench.report.describe import metric_text, record_text, suite_text
 from bench.report.method import method_text
 from bench.report.protocols import find_protocol, is_protocol_file, protocol_text
@@ -21,17 +24,21 @@ PLUGINS = "distillbench.methods"  # entry points of installed methods
 
 
 def info(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="suite, method, metric, protocol, or a path")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="suite, method, metric, protocol, asset, or a path")
+    ],
     report: Annotated[
         bool, typer.Option("--report", help="of a finished cell: copying, coverage, interval of its distance")
     ] = False,
 ) -> None:
-    """Explain a suite, method, metric or protocol by name; a record, suite, protocol or run by path."""
+    """Explain a suite, method, metric, protocol or asset by name; a record, suite or run by path."""
     path = Path(name)
     if report:
         from bench.diagnosis import diagnosis_text
 
         return typer.echo(diagnosis_text(path))
+    if name in assets():
+        return typer.echo(asset_text(assets()[name], AssetStore.default()))
     typer.echo(path_text(path) if path.exists() or "/" in name else name_text(name))
 
 

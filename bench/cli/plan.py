@@ -23,6 +23,7 @@ def plan(
     """Show the cells of a run with their cost: work units, estimated time and memory on this machine."""
     from bench.estimate import estimate
     from bench.launch import Request, resolve
+    from bench.report.assets import asset_lines
 
     request = Request(
         suite=suite,
@@ -33,6 +34,8 @@ def plan(
         plugins=tuple(plugin or ()),
     )
     loaded, cells, notes = resolve(request)
+    for asset in asset_lines(loaded.assets, f"suite {loaded.id}"):
+        typer.echo(asset)
     lines = estimate(loaded, cells)
     typer.echo(f"{loaded.id}: {len(cells)} cells, budget {budget}. {loaded.about}")
     width = min(48, max(len(line.label) for line in lines) + 2, shutil.get_terminal_size().columns // 2)

@@ -12,6 +12,7 @@ from importlib import resources
 
 import file_server as act
 import pytest
+from pydantic import BaseModel
 
 from bench.assets.needs import require
 from bench.assets.origins import Folder, Web, origin_of
@@ -22,9 +23,13 @@ from bench.assets.store import AssetStore
 from bench.cli import main
 from bench.cli import prepare as verb
 from bench.errors import AssetError, UsageError
-from bench.suite import load_suite
+from bench.report.assets import asset_lines
+from bench.suite import load_suite, suite_names
+from metrics.protocols.record import Asset as ProtocolAsset
+from metrics.protocols.registry import shipped_protocols
 
 TEACHER, OPEN, ZIP = "edm/cifar10-cond-vp", "adm/imagenet64-cond", "data/edm/imagenet-64x64"
+EMBEDDED = {load_suite(name).protocol.id for name in suite_names()}  # these bring their own files
 CONTENT = {
     TEACHER: b"\x80\x04N.",
     OPEN: b"PK is not what an old torch file begins with"[3:],
@@ -94,7 +99,26 @@ def test_the_table_is_whole():
     assert len(set(files)) == len(files)
 
 
-def test_digests_and_counts_of_protocols_are_those_of_the_table():
+def files_of(part):
+    """Assets anywhere in a protocol."""
+    if isinstance(part, ProtocolAsset):
+        yield part
+    elif isinstance(part, BaseModel):
+        for _, value in part:
+            yield from files_of(value)
+    elif isinstance(part, tuple):
+        for value in part:
+            yield from files_of(value)
+
+
+@pytest.mark.parametrize("name", sorted(set(shipped_protocols()) - EMBEDDED))
+def test_files_of_protocols_are_in_the_table(name):
+    for one in files_of(shipped_protocols()[name]):
+        known = find(one.id).sha256
+        assert None in (one.sha256, known) or one.sha256 == known, one.id
+
+
+def test_files_of_extractors_are_in_the_table():
     from metrics.features.registry import ENTRIES
 
     for entry in ENTRIES.values():
@@ -342,6 +366,26 @@ def test_mirrors(tmp_path):
     assert origin_of(str(tmp_path)) == Folder(tmp_path)
     with pytest.raises(UsageError, match="--mirror: found 'ftp://x', expected an address"):
         origin_of("ftp://x")
+
+
+def test_an_asset_is_explained(cache, mirror, capsys):
+    status, out, _ = run(capsys, "info", TEACHER)
+    words = (f"asset {TEACHER}\n", "missing", str(cache / "files" / place(TEACHER)), find(TEACHER).url,
+             "no commercial use", "at the first use", "by 'bench prepare'")  # fmt: skip
+    assert status == 0 and [word for word in words if word not in out] == []
+    assert run(capsys, "prepare", "--asset", TEACHER, "--mirror", str(mirror), "--yes")[0] == 0
+    assert f"{hashlib.sha256(CONTENT[TEACHER]).hexdigest()} (first use)" in run(capsys, "info", TEACHER)[1]
+
+
+def test_a_plan_names_the_assets_of_the_suite(tmp_path, cache):
+    lines = asset_lines(load_suite(suite_file(tmp_path, OPEN, "lcm/lora-sdxl")).assets, "")
+    assert lines == [f"asset {OPEN}: missing, size unknown", "asset lcm/lora-sdxl: missing, 394 MB"]
+
+
+def test_bars_on_a_terminal(mirror, monkeypatch, capsys, cache):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    status, _, err = run(capsys, "prepare", "--asset", OPEN, "--mirror", str(mirror))
+    assert status == 0 and f"fetched {OPEN}" in " ".join(err.split()) and "bytes" in err
 
 
 def test_plain_progress_is_a_few_lines(capsys):

@@ -242,6 +242,15 @@ def test_a_refusal_is_not_tried_again(server, store, code):
     assert message.startswith("lab/net: http://127") and f"HTTP {code}" in message and len(server.seen) == 1
 
 
+def test_a_file_that_comes_compressed_is_refused(server, store):
+    def gzipped(handler, data):
+        handler.start(200, len(data), Content_Encoding="gzip")
+        handler.wfile.write(data)
+
+    server.acts = [gzipped]
+    assert "sends the file compressed, though asked not to" in refused(store, asset(server))
+
+
 def test_redirects_are_followed_with_the_range(server, store):
     server.files["there/net.pkl"] = DATA
     over = act.redirect(f"{server.address}/there/net.pkl")
@@ -350,6 +359,22 @@ def test_a_mirror_has_the_layout_of_the_cache(server, store, tmp_path):
 def test_a_folder_without_the_file(server, store, tmp_path):
     message = refused(store, asset(server), Folder(tmp_path))
     assert f"mirror has no {tmp_path / 'lab/net/net.pkl'}" in message
+
+
+def test_a_mirror_that_cannot_be_read_leaves_nothing(server, store, tmp_path, monkeypatch):
+    (tmp_path / "lab" / "net" / "net.pkl").parent.mkdir(parents=True)
+    (tmp_path / "lab" / "net" / "net.pkl").write_bytes(DATA)
+
+    class Broken(io.BufferedReader):
+        def read(self, size=-1):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def opened(path, *arguments, **options):
+        return Broken(io.FileIO(path)) if path.name == "net.pkl" else open(path, *arguments, **options)  # noqa: PTH123
+
+    monkeypatch.setattr("pathlib.Path.open", opened)
+    message = refused(store, asset(server), Folder(tmp_path))
+    assert "net.pkl: cannot be read (Input/output error)" in message and left(store) == []
 
 
 def test_two_at_once_fetch_once(server, store):
