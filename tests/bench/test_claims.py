@@ -362,7 +362,7 @@ def test_the_verb_prints_or_writes(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(words) == 0
     text = capsys.readouterr().out
     assert "ddil\\[base=lcm\\]@2 has less shift than lcm@2" in text
-    assert "### gmm2d-grid: not measured\n\nNo records at this budget.\n" in text
+    assert "gmm2d-grid" not in text  # a suite without records has no column
     assert main([*words, "--out", str(tmp_path / "CLAIMS.md")]) == 0
     assert (tmp_path / "CLAIMS.md").read_text() == text == claims_text(root, "quick")
     assert main(["claims", "--records", str(tmp_path / "none")]) == 2
