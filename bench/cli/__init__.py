@@ -49,6 +49,7 @@ VERBS: dict[str, Verb] = {
     "info": Verb("bench.cli.info:info", "explain a suite, method, metric, protocol, record or run"),
     "cite": Verb("bench.cli.cite:cite", "print BibTeX of suites, methods and records"),
     "teach": Verb("bench.cli.teach:teach", "train a shipped network again"),
+    "convert": Verb("bench.cli.convert:convert", "turn a published weight file into safetensors, safely"),
     "doctor": Verb("bench.cli.doctor:doctor", "check the installation"),
 }
 
