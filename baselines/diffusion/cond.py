@@ -19,15 +19,20 @@ class Cond:
         label: integer classes ``[B]`` (``NULL_LABEL`` for none), or None for unconditional models.
         text: encoded captions ``[B, L, E]``, or None.
         w: guidance strengths ``[B]`` in LCM's convention (0 is unguided), or None.
+        augment: how training images were augmented ``[B, A]`` (EDM), or None for clean images.
     """
 
     label: Tensor | None = None
     text: Tensor | None = None
     w: Tensor | None = None
+    augment: Tensor | None = None
+
+    def _fields(self) -> tuple[Tensor | None, ...]:
+        return self.label, self.text, self.w, self.augment
 
     def __getitem__(self, index: slice | Tensor | Sequence[int]) -> Cond:
         """The condition of some of the samples."""
-        return Cond(*(None if t is None else t[index] for t in (self.label, self.text, self.w)))
+        return Cond(*(None if t is None else t[index] for t in self._fields()))
 
     def null(self) -> Cond:
         """The same batch without label and text (the unconditional branch of guidance)."""
@@ -37,13 +42,13 @@ class Cond:
 
     def to(self, device: str | torch.device) -> Cond:
         """The same condition on another device."""
-        return Cond(*(None if t is None else t.to(device) for t in (self.label, self.text, self.w)))
+        return Cond(*(None if t is None else t.to(device) for t in self._fields()))
 
     @staticmethod
     def join(parts: Sequence[Cond]) -> Cond:
         """Concatenate batches along the first axis; all parts must carry the same fields."""
         fields = []
-        for name in ("label", "text", "w"):
+        for name in ("label", "text", "w", "augment"):
             values = [getattr(part, name) for part in parts]
             present = [v for v in values if v is not None]
             if present and len(present) != len(values):

@@ -69,18 +69,33 @@ class Denoiser(nn.Module):
     Args:
         model: raw network ``F(x, noise_label [B], label [B] | None)``; published names begin with ``model.``.
         scaling: preconditioning coefficients.
+        body: precision of the activations inside the network (fp16, bf16), or None for that of the input.
+            Weights, coefficients, input and output keep theirs.
     """
 
-    def __init__(self, model: nn.Module, scaling: Scaling) -> None:
+    def __init__(self, model: nn.Module, scaling: Scaling, body: torch.dtype | None = None) -> None:
         super().__init__()
         self.model = model
         self.scaling = scaling
+        self.body = body
+
+    def rescaled(self, scaling: Scaling) -> Denoiser:
+        """The same network under another scaling."""
+        return Denoiser(self.model, scaling, self.body)
+
+    def _ask(self, function: Any, x: Tensor, sigma: Tensor | float, cond: Cond | None) -> Tensor:
+        """Call a function of the network in its own units and precision."""
+        level = per_sample(sigma, x)
+        label = None if cond is None else cond.label
+        extra = {} if cond is None or cond.augment is None else {"augment": cond.augment}
+        scaled = (self.scaling.c_in(level) * x).to(self.body or x.dtype)
+        return function(scaled, self.scaling.c_noise(level).flatten(), label, **extra).to(x.dtype)
 
     def raw(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor:
         """Raw output F for noisy ``x [B, ...]`` at ``sigma`` (scalar or [B])."""
-        sigma = per_sample(sigma, x)
-        label = None if cond is None else cond.label
-        return self.model(self.scaling.c_in(sigma) * x, self.scaling.c_noise(sigma).flatten(), label)
+        out = self._ask(self.model, x, sigma, cond)
+        # networks that predict a variance too (improved DDPM) give the mean first
+        return out if out.shape == x.shape else out[:, : x.shape[1]]
 
     def assemble(self, raw: Tensor, x: Tensor, sigma: Tensor | float) -> Tensor:
         """Denoised estimate from a raw output."""
@@ -93,7 +108,5 @@ class Denoiser(nn.Module):
 
     def features(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor:
         """Encoder features of the network (where DMD2 attaches its head)."""
-        sigma = per_sample(sigma, x)
-        label = None if cond is None else cond.label
-        features: Any = self.model.features
-        return features(self.scaling.c_in(sigma) * x, self.scaling.c_noise(sigma).flatten(), label)
+        function: Any = self.model.features
+        return self._ask(function, x, sigma, cond)

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from baselines.networks.attention import self_attention
+
+
+def like(parameter: Tensor | None, x: Tensor) -> Tensor | None:
+    """A parameter in the precision of the activations (the parameter itself where they agree)."""
+    return None if parameter is None else parameter.to(x.dtype)
 
 
 class Linear(nn.Module):
@@ -25,7 +32,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, self.weight.to(x.dtype), like(self.bias, x))
 
 
 class Conv2d(nn.Module):
@@ -70,7 +77,9 @@ class Conv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.resample(x)
-        return x if self.weight is None else F.conv2d(x, self.weight, self.bias, padding=self.kernel // 2)
+        if self.weight is None:
+            return x
+        return F.conv2d(x, self.weight.to(x.dtype), like(self.bias, x), padding=self.kernel // 2)
 
 
 class GroupNorm(nn.GroupNorm):
@@ -79,9 +88,15 @@ class GroupNorm(nn.GroupNorm):
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__(min(32, channels // 4), channels, eps=eps)
 
+    def forward(self, x: Tensor) -> Tensor:
+        return F.group_norm(x, self.num_groups, like(self.weight, x), like(self.bias, x), self.eps)
+
 
 class PositionalEmbedding(nn.Module):
-    """Cosines and sines of the noise label ``[B] -> [B, channels]`` (DDPM++; the last frequency is 1e-4)."""
+    """Cosines and sines of the noise label ``[B] -> [B, channels]``.
+
+    Frequencies fall geometrically from 1 to 1e-4, which ``endpoint`` includes (DDPM++) or not (ADM).
+    """
 
     def __init__(self, channels: int, endpoint: bool = True) -> None:
         super().__init__()
@@ -95,11 +110,34 @@ class PositionalEmbedding(nn.Module):
         return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
-class UNetBlock(nn.Module):
-    """Residual block with noise embedding and optional self-attention (EDM ``UNetBlock``, DDPM++ settings).
+class FourierEmbedding(nn.Module):
+    """Cosines and sines of the noise label at random frequencies ``[B] -> [B, channels]`` (NCSN++)."""
 
-    Shapes: ``x [B, in, H, W], emb [B, E] -> [B, out, H', W']``.
+    SCALE: ClassVar[float] = 16.0  # standard deviation of the frequencies, in cycles per unit
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.freqs: Tensor
+        self.register_buffer("freqs", torch.zeros(channels // 2))
+
+    def forward(self, noise_label: Tensor) -> Tensor:
+        angle = noise_label.outer((2 * math.pi * self.freqs).to(noise_label.dtype))
+        return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+class UNetBlock(nn.Module):
+    """Residual block with noise embedding and optional self-attention (DDPM++ and NCSN++).
+
+    Shapes: ``x [B, in, H, W], emb [B, E] -> [B, out, H', W']``. The class attributes are what a family fixes.
     """
+
+    modulations: ClassVar[int] = 1  # values that the embedding gives each channel
+    skip_scale: ClassVar[float] = math.sqrt(0.5)
+    eps: ClassVar[float] = 1e-6
+    resampling_kernel: ClassVar[int] = 1  # of the skip of a block that changes the resolution only
+    head_channels: ClassVar[int | None] = None  # None: one head
+    quiet_gain: ClassVar[float] = 1e-5  # of the last layer of each branch, at initialisation
+    attention_gain: ClassVar[float] = math.sqrt(0.2)
 
     def __init__(
         self,
@@ -111,38 +149,38 @@ class UNetBlock(nn.Module):
         down: bool = False,
         attention: bool = False,
         dropout: float = 0.0,
-        skip_scale: float = math.sqrt(0.5),
-        eps: float = 1e-6,
         resample_filter: Sequence[int] = (1, 1),
     ) -> None:
         super().__init__()
-        self.dropout, self.skip_scale = dropout, skip_scale
+        self.dropout = dropout
         resampling: dict[str, Any] = {"up": up, "down": down, "resample_filter": resample_filter}
-        self.norm0 = GroupNorm(in_channels, eps)
+        self.norm0 = GroupNorm(in_channels, self.eps)
         self.conv0 = Conv2d(in_channels, out_channels, 3, **resampling)
-        self.affine = Linear(emb_channels, out_channels)
-        self.norm1 = GroupNorm(out_channels, eps)
-        self.conv1 = Conv2d(out_channels, out_channels, 3, gain=1e-5)
-        needs_skip = out_channels != in_channels or up or down
-        self.skip = Conv2d(in_channels, out_channels, 1, **resampling) if needs_skip else None
+        self.affine = Linear(emb_channels, out_channels * self.modulations)
+        self.norm1 = GroupNorm(out_channels, self.eps)
+        self.conv1 = Conv2d(out_channels, out_channels, 3, gain=self.quiet_gain)
+        widens = out_channels != in_channels
+        kernel = 1 if widens else self.resampling_kernel
+        needs_skip = widens or up or down
+        self.skip = Conv2d(in_channels, out_channels, kernel, **resampling) if needs_skip else None
         self.attention = attention
         if attention:
-            self.norm2 = GroupNorm(out_channels, eps)
-            self.qkv = Conv2d(out_channels, 3 * out_channels, 1, gain=math.sqrt(0.2))
-            self.proj = Conv2d(out_channels, out_channels, 1, gain=1e-5)
+            self.heads = 1 if self.head_channels is None else out_channels // self.head_channels
+            self.norm2 = GroupNorm(out_channels, self.eps)
+            self.qkv = Conv2d(out_channels, 3 * out_channels, 1, gain=self.attention_gain)
+            self.proj = Conv2d(out_channels, out_channels, 1, gain=self.quiet_gain)
 
     def attend(self, x: Tensor) -> Tensor:
-        """One-head self-attention over positions, residual and scaled."""
-        batch, channels, height, width = x.shape
-        # [B, C, 3, L]: the channels of q, k and v are interleaved in the published weights
-        qkv = self.qkv(self.norm2(x)).reshape(batch, channels, 3, height * width)
-        q, k, v = (t.transpose(1, 2) for t in qkv.unbind(2))
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
-        return (self.proj(mixed) + x) * self.skip_scale
+        """Self-attention over positions, residual and scaled."""
+        return (self_attention(self.norm2(x), self.qkv, self.proj, self.heads) + x) * self.skip_scale
+
+    def modulate(self, h: Tensor, emb: Tensor) -> Tensor:
+        """The embedding shifts the channels before the second normalisation."""
+        return self.norm1(h + self.affine(emb)[:, :, None, None].to(h.dtype))
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         h = self.conv0(F.silu(self.norm0(x)))
-        h = F.silu(self.norm1(h + self.affine(emb)[:, :, None, None]))
+        h = F.silu(self.modulate(h, emb))
         h = self.conv1(F.dropout(h, p=self.dropout, training=self.training))
         x = (h + (x if self.skip is None else self.skip(x))) * self.skip_scale
         return self.attend(x) if self.attention else x
@@ -150,6 +188,8 @@ class UNetBlock(nn.Module):
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """Fill every ``Linear`` and ``Conv2d`` weight with Xavier-uniform values times its gain; biases are zero.
+
+    Random frequencies are drawn too.
 
     The draw order is the order of ``module.modules()``; the source of the law is EDM ``weight_init``.
     """
@@ -159,3 +199,5 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
                 field = layer.weight[0][0].numel() if layer.weight.ndim == 4 else 1
                 bound = math.sqrt(6 / (field * (layer.weight.shape[0] + layer.weight.shape[1])))
                 layer.weight.uniform_(-bound, bound, generator=generator).mul_(layer.gain)
+            elif isinstance(layer, FourierEmbedding):
+                layer.freqs.normal_(generator=generator).mul_(layer.SCALE)
