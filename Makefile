@@ -34,7 +34,7 @@ check: $(READY)    ## lint, format, types, direction of imports
 	$(BIN)/python -m pytest tests/test_import_direction.py
 
 bench: $(READY)    ## timings (pytest-benchmark), ratios printed
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only -m ''
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -m ''
 
 format: $(READY)   ## format and fix what can be fixed
 	$(BIN)/ruff format .

@@ -46,7 +46,7 @@ def spectrum(seed: int, dimension: int = 2048) -> Moments:
     return Moments.of(features)
 
 
-def test_frechet_distance(benchmark) -> None:
+def test_frechet_distance(benchmark, show) -> None:
     """Aim: 8 times clean-fid and 3 times torch-fidelity."""
     from cleanfid.fid import frechet_distance as clean_fid
     from torch_fidelity.metric_fid import fid_statistics_to_metric
@@ -61,11 +61,11 @@ def test_frechet_distance(benchmark) -> None:
     benchmark.extra_info.update(
         {"times torch-fidelity": round(fidelity / ours, 2), "times clean-fid": round(clean / ours, 2)}
     )
-    print(f"\nFrechet, d=2048: {fidelity / ours:.2f}x torch-fidelity, {clean / ours:.2f}x clean-fid")
+    show(f"Frechet, d=2048: {fidelity / ours:.2f}x torch-fidelity, {clean / ours:.2f}x clean-fid")
     benchmark.pedantic(lambda: frechet_distance(a, b), rounds=1)
 
 
-def test_inception_features(benchmark, tmp_path: Path) -> None:
+def test_inception_features(benchmark, show, tmp_path: Path) -> None:
     """Aim: 2 times torch-fidelity's images per second, on the CPU."""
     weights = tmp_path / "weights.pth"
     write_random_inception(weights)
@@ -80,9 +80,7 @@ def test_inception_features(benchmark, tmp_path: Path) -> None:
     fidelity, own = (min(column) for column in zip(*times, strict=True))
     difference = float((ours(images[:8]) - reference(images[:8])[0]).abs().max())
     benchmark.extra_info.update({"times torch-fidelity": round(fidelity / own, 2), "difference": difference})
-    print(
-        f"\nInception: {32 / own:.1f} images/s, {fidelity / own:.2f}x torch-fidelity, off by {difference:.1e}"
-    )
+    show(f"Inception: {32 / own:.1f} images/s, {fidelity / own:.2f}x torch-fidelity, off by {difference:.1e}")
     benchmark.pedantic(lambda: ours(images[:8]), rounds=1)
 
 
@@ -107,7 +105,7 @@ class Stopwatch:
         return result
 
 
-def test_generate_and_measure(benchmark, tmp_path: Path, monkeypatch) -> None:
+def test_generate_and_measure(benchmark, show, tmp_path: Path, monkeypatch) -> None:
     """Aim: 5 % over the forwards of generator and extractor. Digits at 35 evaluations, Inception."""
     weights = tmp_path / "weights.pth"
     write_random_inception(weights)
@@ -139,7 +137,5 @@ def test_generate_and_measure(benchmark, tmp_path: Path, monkeypatch) -> None:
     generate_and_measure(1)
     total, forwards = time.process_time() - start, denoise.seconds + see.seconds
     benchmark.extra_info["over the forwards"] = round(total / forwards - 1, 4)
-    print(
-        f"\nGenerate and measure: {100 * (total / forwards - 1):.1f} % over the forwards ({forwards:.1f} s)"
-    )
+    show(f"Generate and measure: {100 * (total / forwards - 1):.1f} % over the forwards ({forwards:.1f} s)")
     benchmark.pedantic(lambda: generate_and_measure(2), rounds=1)
