@@ -24,6 +24,9 @@ class AssetError(BenchError):
     status = 3
 
 
+FEW = 20  # known names listed in a message
+
+
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> UsageError:
     """Error for an unknown name, with the nearest match.
 
@@ -33,6 +36,7 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> Usag
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    few = names if len(names) <= FEW else [*names[:FEW], f"and {len(names) - FEW} more"]
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(few)}"
     prefix = f"{where}: " if where else ""
     return UsageError(f"{prefix}unknown {kind} {name!r}; {hint}")
