@@ -9,6 +9,7 @@ from statistics import mean
 
 from bench.record import Record
 from bench.report.table import FLOOR
+from bench.selector import Selector, parse_selector
 from bench.suite import Suite
 
 Curve = list[tuple[float, float]]  # (work, excess), by work
@@ -54,13 +55,20 @@ class Excess:
         several = len({r.budget for r in students}) > 1
         seeds: dict[tuple[str, int], list[Curve]] = defaultdict(list)
         for record in students:
-            name = f"{record.label}, {record.budget}" if several else record.label
+            line = line_name(record.label)
+            name = f"{line}, {record.budget}" if several else line
             for steps in {point.steps for point in record.curve}:
                 points = [(p.work, p.metrics[self.key]) for p in record.curve if p.steps == steps]
                 seeds[name, steps].append(
                     sorted((w, self.sign * (v - (self.floor or 0.0))) for w, v in points)
                 )
         return {key: [_mean(points) for points in zip(*runs, strict=False)] for key, runs in seeds.items()}
+
+
+def line_name(label: str) -> str:
+    """A label without ``steps=``: the panel says the step count, and all its trainings share a colour."""
+    selector = parse_selector(label)
+    return Selector(selector.name, tuple(pair for pair in selector.options if pair[0] != "steps")).label
 
 
 def _mean(points: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -3,7 +3,7 @@ import pytest
 from matplotlib.image import imread
 from record_factory import board, curve, record, references, row
 
-from bench.report.curves import Excess
+from bench.report.curves import Excess, line_name
 from bench.report.pictures import curve_png, mosaic, sample_grid_png
 from bench.suite import load_suite
 
@@ -17,6 +17,13 @@ def test_curves_are_excesses_averaged_over_seeds():
     assert curves["sid", 1][-1] == pytest.approx((1.5e6, 5.0))
     assert [work for work, _ in curves["sid", 1]] == sorted(work for work, _ in curves["sid", 1])
     assert (excess.floor, excess.teacher, excess.smallest) == pytest.approx((4.0, 0.2, 0.1))
+
+
+def test_trainings_for_different_step_counts_are_one_line():
+    assert line_name("dmd2[gan=off,steps=4]") == "dmd2[gan=off]"
+    assert line_name("ddil[base=dmd2,steps=2]") == "ddil[base=dmd2]"
+    assert line_name("dmd2[steps=8]") == "dmd2"
+    assert line_name("sid") == "sid"
 
 
 def test_the_floor_of_the_curve_protocol_is_preferred():
