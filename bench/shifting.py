@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from bench.api import load
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.lab import Lab
 from bench.provenance import code_state
 from bench.record import Record, Row, read_record
@@ -83,8 +83,11 @@ def measure_suite(
         records: folder with ``<suite>/*.json``; out: report to continue, which is not written here.
 
     Raises:
+        UsageError: no folder ``runs``.
         BenchError: no published multi-step student in ``runs`` nor in ``out``.
     """
+    if not runs.is_dir():
+        raise UsageError(f"--runs {runs}: no such folder")
     published: dict[tuple[str, int], Row] = {}
     for path in sorted((records / suite.name).glob("*.json")):
         published.update(multi_step(read_record(path), budget))

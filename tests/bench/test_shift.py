@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -45,12 +44,7 @@ MU, S, D, N = 0.3, 0.5, 2, 4000
 GRID = KarrasGrid()
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @dataclass(frozen=True)
@@ -294,3 +288,10 @@ def test_reports_are_read_back_as_written(
     assert report is not None
     write_shift(report, tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "gmm2d.json").read_bytes()
+
+
+def test_a_missing_folder_of_runs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing, out = tmp_path / "nowhere", tmp_path / "shift"
+    assert main(["shift", "--suite", "gmm2d", "--runs", str(missing), "--out", str(out)]) == 2
+    assert f"--runs {missing}: no such folder" in capsys.readouterr().err
+    assert not out.exists()
