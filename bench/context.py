@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from baselines.diffusion.cond import Cond
-from baselines.diffusion.denoiser import Denoiser
 from baselines.distiller import Batch, Network, Space
 from baselines.networks.layers import initialise
 from baselines.streams import torch_generator
@@ -87,7 +86,7 @@ class RunContext:
             raise ValueError(f"network role {role!r} is already taken")
         plain = deepcopy(init.plain)
         if scaling is not None:
-            plain = Denoiser(plain.model, scaling)
+            plain = plain.rescaled(scaling)
         cost = getattr(init, "cost", 1.0)
         shell = Metered(plain.to(self.device).eval().requires_grad_(trainable), role, self.meter, cost)
         self.networks[role] = shell

@@ -101,11 +101,11 @@ def _(evaluator: PointsEvaluator, blocks: list[np.ndarray], answers: Answers | N
 def _(evaluator: DigitsEvaluator, blocks: list[np.ndarray], answers: Answers | None) -> list[Fact]:
     train, held_out = load_digits()
     images, asked = blocks[0], np.arange(len(blocks[0])) % train.n_classes
-    features = evaluator.extractor.features(images)
+    features, logits = evaluator.extractor.features_and_logits(images)
     nearest = nearest_training_rate(
         fake=flat(images), train=flat(train.images), held_out=flat(held_out.images)
     )
-    predicted = evaluator.extractor.class_logits(images).argmax(1)
+    predicted = logits.argmax(1)
     covered = class_coverage(
         real=evaluator.reference,
         real_labels=train.labels,

@@ -137,10 +137,10 @@ class DigitsEvaluator:
 
     def score(self, samples: np.ndarray, seed: int) -> dict[str, float]:
         train, held_out = load_digits()
-        features = self.extractor.features(samples)
+        features, logits = self.extractor.features_and_logits(samples)
         labels = np.arange(len(samples)) % 10
         nearest = memorisation(fake=samples, train=train.images, held_out=held_out.images)
-        predicted = self.extractor.class_logits(samples).argmax(1)
+        predicted = logits.argmax(1)
         return {
             "fd": frechet_distance(Moments.of(features), Moments.of(self.reference)),
             "class_fd": class_frechet_distance(

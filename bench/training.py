@@ -234,7 +234,7 @@ class Snapshot:
         for role in set(meta["serves"].values()):
             denoiser = build()
             if scaling is not None:
-                denoiser = Denoiser(denoiser.model, scaling)
+                denoiser = denoiser.rescaled(scaling)
             prefix = f"{role}/"
             denoiser.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}

@@ -18,8 +18,21 @@ from baselines.diffusion.denoiser import Scaling
 from baselines.diffusion.noise import KarrasGrid
 
 
+class NoisePrediction:
+    """Coefficients of networks that predict the noise at ``x / sqrt(1 + sigma^2)``."""
+
+    def c_skip(self, sigma: Tensor) -> Tensor:
+        return torch.ones_like(sigma)
+
+    def c_out(self, sigma: Tensor) -> Tensor:
+        return -sigma
+
+    def c_in(self, sigma: Tensor) -> Tensor:
+        return 1 / (sigma**2 + 1).sqrt()
+
+
 @dataclass(frozen=True)
-class VPScaling:
+class VPScaling(NoisePrediction):
     """Variance preserving (DDPM++ of Song et al.): F predicts the noise at ``x / sqrt(1 + sigma^2)``.
 
     Attributes:
@@ -50,15 +63,6 @@ class VPScaling:
     def sigma_max(self) -> float:
         return float(self.sigma(torch.tensor(1.0, dtype=torch.float64)))
 
-    def c_skip(self, sigma: Tensor) -> Tensor:
-        return torch.ones_like(sigma)
-
-    def c_out(self, sigma: Tensor) -> Tensor:
-        return -sigma
-
-    def c_in(self, sigma: Tensor) -> Tensor:
-        return 1 / (sigma**2 + 1).sqrt()
-
     def c_noise(self, sigma: Tensor) -> Tensor:
         return (self.timesteps - 1) * self.time(sigma)
 
@@ -84,7 +88,7 @@ class VEScaling:
 
 
 @dataclass(frozen=True)
-class IDDPMScaling:
+class IDDPMScaling(NoisePrediction):
     """Improved DDPM (Nichol and Dhariwal, 2021): F predicts the noise, time is the index of a level.
 
     Attributes:
@@ -123,15 +127,6 @@ class IDDPMScaling:
     def nearest(self, sigma: Tensor) -> Tensor:
         """The nearest level, in sigma's shape and precision."""
         return self.levels.to(sigma.device)[self.index(sigma)].to(sigma.dtype)
-
-    def c_skip(self, sigma: Tensor) -> Tensor:
-        return torch.ones_like(sigma)
-
-    def c_out(self, sigma: Tensor) -> Tensor:
-        return -sigma
-
-    def c_in(self, sigma: Tensor) -> Tensor:
-        return 1 / (sigma**2 + 1).sqrt()
 
     def c_noise(self, sigma: Tensor) -> Tensor:
         return (self.timesteps - 1 - self.index(sigma)).to(sigma.dtype)

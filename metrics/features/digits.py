@@ -85,7 +85,7 @@ class DigitsFeatures:
         Raises:
             ValueError: not uint8 images of that shape.
         """
-        return ((self._activations(images, batch_size) - self.network.centre) @ self.network.whiten).numpy()
+        return self._whitened(self._activations(images, batch_size))
 
     def class_logits(self, images: ArrayLike, batch_size: int = 500) -> np.ndarray:
         """Class logits ``[N, 10]`` in fp64 of uint8 ``[N, 1, 8, 8]``.
@@ -94,6 +94,14 @@ class DigitsFeatures:
             ValueError: not uint8 images of that shape.
         """
         return self.network.classify(self._activations(images, batch_size)).numpy()
+
+    def features_and_logits(self, images: ArrayLike, batch_size: int = 500) -> tuple[np.ndarray, np.ndarray]:
+        """Both from one pass of the network; see ``features`` and ``class_logits``."""
+        activations = self._activations(images, batch_size)
+        return self._whitened(activations), self.network.classify(activations).numpy()
+
+    def _whitened(self, activations: Tensor) -> np.ndarray:
+        return ((activations - self.network.centre) @ self.network.whiten).numpy()
 
     def _activations(self, images: ArrayLike, batch_size: int) -> Tensor:
         pixels = uint8_images(images, "digits")

@@ -27,10 +27,8 @@ class DigitsExtractor(Extractor):
         self.digits, self.sha256, self.device = digits, digits.digest, torch.device("cpu")
 
     def _forward(self, images: Tensor, extras: frozenset[Extra]) -> Features:
-        pool = torch.from_numpy(self.digits.features(images)).float()
-        if Extra.LOGITS not in extras:
-            return Features(pool)
-        return Features(pool, logits=torch.from_numpy(self.digits.class_logits(images)).float())
+        features, logits = map(torch.from_numpy, self.digits.features_and_logits(images))
+        return Features(features.float(), logits=logits.float() if Extra.LOGITS in extras else None)
 
 
 def load_digits_extractor(weights: Path | None, sha256: str | None, device: str) -> DigitsExtractor:

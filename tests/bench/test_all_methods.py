@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
 from tiny import tiny_suite
 
 from bench.anatomy import anatomies
@@ -29,12 +28,7 @@ EACH = ("dmd2", "moment_matching", "ddil[base=dmd2]")  # a training for each ste
 Finished = Callable[[str], tuple[Path, list[Record]]]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
