@@ -13,7 +13,7 @@ class Method:
 
     Attributes:
         target: ``module:Class``.
-        paper: BibTeX key in ``bench/data/references.bib``.
+        paper: BibTeX key in ``leaderboards/reported/references.bib``.
         summary: one line for tables, equal to the class's.
         aliases: other names, as papers write them; matched without case, ``-`` and space read as ``_``.
         wraps: names of the methods it can wrap, if it is a wrapper; its class then has ``bind(base)``.

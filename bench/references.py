@@ -1,13 +1,13 @@
-"""The bibliography that ships: ``bench/data/references.bib``, entries by key."""
+"""The bibliography that ships: ``leaderboards/reported/references.bib``, entries by key."""
 
 from __future__ import annotations
 
 import re
 from functools import cache
-from importlib import resources
 
 from bench import __version__
 from bench.errors import unknown
+from bench.shipped import reported_file
 
 ENTRY = re.compile(r"^@\w+\{(?P<key>[^,\s]+),.*?^\}", re.MULTILINE | re.DOTALL)
 
@@ -15,7 +15,7 @@ ENTRY = re.compile(r"^@\w+\{(?P<key>[^,\s]+),.*?^\}", re.MULTILINE | re.DOTALL)
 @cache
 def bibliography() -> dict[str, str]:
     """BibTeX entries by key, in the order of the file."""
-    text = (resources.files("bench") / "data" / "references.bib").read_text(encoding="utf-8")
+    text = reported_file("references.bib").read_text(encoding="utf-8")
     return {match["key"]: match[0] for match in ENTRY.finditer(text)}
 
 

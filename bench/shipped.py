@@ -1,4 +1,4 @@
-"""Weight files that ship inside the packages, and the digests that their records state."""
+"""What ships beside the code: weight files with the digests of their records, and the papers' numbers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import json
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 
 from bench.errors import AssetError
 
+# Beside the packages, in a checkout and where a wheel is installed: the one place they are read from.
+REPORTED = Path(__file__).resolve().parents[1] / "leaderboards" / "reported"
 FOLDERS = (("baselines", "weights"), ("metrics", "features/weights"))
 
 
@@ -49,6 +52,14 @@ class Weights:
             return self.file.read_bytes()
         except OSError as error:
             raise AssetError(f"{self.name}: weight file is missing; make it with 'bench teach'") from error
+
+
+def reported_file(name: str) -> Path:
+    """The papers' numbers or the bibliography, by file name; raises AssetError if missing."""
+    path = REPORTED / name
+    if not path.is_file():
+        raise AssetError(f"{path}: file is missing; install the package again")
+    return path
 
 
 def shipped_weights(folders: dict[str, Traversable] | None = None) -> list[Weights]:
