@@ -1,12 +1,9 @@
-"""From a selector to a method class and its typed options: built-ins, entry points, ``--plugin file.py``."""
+"""From a selector to a method class and its typed options: built-ins, entry points, ``--plugin PATH``."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,8 @@ from baselines.distiller import Distiller
 from bench.catalog import METHODS, canonical_name
 from bench.closure import closure_digest
 from bench.errors import UsageError, unknown
+from bench.plugins.loading import Found, from_entry_point, installed, load_methods
 from bench.selector import PRESET, Selector
-
-GROUP = "distillbench.methods"
 
 
 @dataclass(frozen=True)
@@ -29,51 +25,30 @@ class Method:
         cls: the distiller; closure_sha256: digest of its source and of all it imports in the project.
         version: of the package that brings it.
         base: name of the method that it wraps, if it is a wrapper bound to one.
+        ships: it is part of this distribution (else its cells run in processes of their own).
+        given: path of the ``--plugin`` that brings it, if one does.
     """
 
     cls: type[Distiller]
     closure_sha256: str
     version: str
     base: str = ""
-
-
-def load_plugin(path: Path) -> dict[str, type[Distiller]]:
-    """Distillers defined in a plugin file, by name.
-
-    Raises:
-        UsageError: no such file, the file raises on import, or it defines no method.
-    """
-    if not path.is_file():
-        raise UsageError(f"--plugin {path}: no such file")
-    name = f"bench_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"--plugin {path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"--plugin {path}: raised {type(error).__name__} on import: {error}") from error
-    found = {
-        value.name: value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Distiller)
-        and value.__module__ == name
-        and hasattr(value, "name")
-    }
-    if not found:
-        raise UsageError(f"--plugin {path}: defines no subclass of baselines.distiller.Distiller")
-    return found
+    ships: bool = True
+    given: Path | None = None
 
 
 class MethodRegistry:
     """All methods that can be named: built-ins, installed entry points, and plugin files."""
 
     def __init__(self, plugins: tuple[Path, ...] = ()) -> None:
-        self.plugins = {name: (cls, path) for path in plugins for name, cls in load_plugin(path).items()}
-        self.installed = {point.name: point for point in entry_points(group=GROUP)}
+        self.plugins: dict[str, tuple[Found, Path]] = {}
+        for path in plugins:
+            for name, found in load_methods(path).items():
+                if name in self.plugins:
+                    first = self.plugins[name][1]
+                    raise UsageError(f"--plugin {path}: method {name!r} is also in {first}; rename one")
+                self.plugins[name] = found, path.resolve()
+        self.installed = installed()
         clash = set(METHODS) & (set(self.plugins) | set(self.installed))
         if clash:
             raise UsageError(f"plugin method {sorted(clash)[0]!r} has the name of a built-in one; rename it")
@@ -85,18 +60,13 @@ class MethodRegistry:
     def find(self, name: str) -> Method:
         """A method by name or alias; raises UsageError naming the nearest one."""
         name = canonical_name(name)
-        if name in self.plugins:
-            cls, path = self.plugins[name]
-            return Method(cls, closure_digest(path), "plugin")
+        if name in self.plugins:  # what the command line gives goes before what is installed
+            return brought(*self.plugins[name])
         if name in METHODS:
             module = METHODS[name].target.partition(":")[0]
             return Method(built_in(name), closure_digest(module), _package_version())
         if name in self.installed:
-            point = self.installed[name]
-            cls = point.load()
-            source = sys.modules[cls.__module__].__file__
-            version = point.dist.version if point.dist else "unknown"
-            return Method(cls, closure_digest(Path(source or "")), version)
+            return brought(from_entry_point(self.installed[name]))
         raise unknown("method", name, self.names())
 
     def resolve(self, selector: Selector) -> tuple[Method, Selector]:
@@ -119,6 +89,11 @@ class MethodRegistry:
         if base not in bases:
             raise unknown(f"base of {name}", base, bases)
         return bound(name, base), Selector(name, tuple(sorted(options.items())))
+
+
+def brought(found: Found, given: Path | None = None) -> Method:
+    """A method that somebody else brings."""
+    return Method(found.cls, closure_digest(found.source), found.version, ships=False, given=given)
 
 
 def built_in(name: str) -> Any:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.budget import Budget
 from bench.errors import UsageError, unknown
+from bench.plugins.suites import brought_suites
 
 
 class Part(BaseModel):
@@ -124,9 +125,19 @@ class Suite(Part):
 
 
 def suite_names() -> list[str]:
-    """Names of the suites that ship."""
+    """Names of the suites that ship, and of those that installed packages bring.
+
+    Raises:
+        UsageError: a package brings a suite under the name of one that ships, or see ``brought_suites``.
+    """
     folder = resources.files("bench") / "suites"
-    return sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".toml"))
+    shipped = {Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".toml")}
+    brought = brought_suites()
+    for name in sorted(shipped & set(brought)):
+        raise UsageError(
+            f"{brought[name]} brings suite {name!r}, which is the name of a built-in one; rename it"
+        )
+    return sorted({*shipped, *brought})
 
 
 def load_suite(name: str) -> Suite:
@@ -139,6 +150,8 @@ def load_suite(name: str) -> Suite:
         return parse_suite(Path(name))
     if name not in suite_names():
         raise unknown("suite", name, suite_names())
+    if name in (brought := brought_suites()):
+        return parse_suite(brought[name])
     with resources.as_file(resources.files("bench") / "suites" / f"{name}.toml") as path:
         return parse_suite(path)
 

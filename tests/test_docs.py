@@ -16,7 +16,8 @@ from bench.context import RunContext
 from bench.lab import Lab
 from bench.latency import TIMED, WARM_UP
 from bench.meter import Meter
-from bench.methods import MethodRegistry, built_in, load_plugin, typed_options
+from bench.methods import MethodRegistry, built_in, typed_options
+from bench.plugins.loading import load_methods
 from bench.presets import named_presets
 from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, Provenance, Record, Row
 from bench.references import bibliography
@@ -65,7 +66,7 @@ def test_contributing_quotes_the_example_file() -> None:
 
 
 def test_the_example_trains() -> None:
-    cls = load_plugin(EXAMPLE)["one_step_regression"]
+    cls = load_methods(EXAMPLE)["one_step_regression"].cls
     lab, meter, size = Lab.open(load_suite("gmm2d")), Meter(), 4
 
     def draw(batch: int, count: int):  # type: ignore[no-untyped-def]

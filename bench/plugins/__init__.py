@@ -1,0 +1,1 @@
+"""What others bring: loading of their methods and suites, and the processes their code runs in."""
