@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import string
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,8 @@ from statistics import mean, stdev
 from typing import Literal
 
 from bench.record import MetricValue
+
+Aggregate = Literal["mean", "min"]
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,17 @@ class Estimate:
         return None if self.interval is None else (self.interval[1] - self.interval[0]) / 2
 
 
-def estimate(values: Sequence[MetricValue]) -> Estimate:
+def estimate(values: Sequence[MetricValue], aggregate: Aggregate = "mean") -> Estimate:
     """One metric of one row from its training seeds: the mean over seeds and its Student-t interval.
 
     With a single seed the interval is the record's own, over sampling repeats.
+
+    Args:
+        aggregate: what stands for a seed: the mean of its repeats, or the least, of which a single seed gives
+            no interval.
     """
+    if aggregate == "min":
+        values = [MetricValue(mean=min(value.values), values=value.values) for value in values]
     if len(values) == 1:
         return Estimate(values[0].mean, values[0].ci95, "repeats" if values[0].ci95 else "nothing")
     means = [value.mean for value in values]
@@ -58,20 +67,43 @@ def clearly_better(a: Estimate, b: Estimate, better: str) -> bool:
 
 def ranks(estimates: Sequence[Estimate], better: str) -> list[int]:
     """Rank of each: one more than the number of rows that are clearly better."""
-    return [1 + sum(clearly_better(other, one, better) for other in estimates) for one in estimates]
+    sign = 1 if better == "lower" else -1
+    known = [_span(one, sign) for one in estimates if one.interval is not None]
+    worst = sorted(high for _, high in known)
+    return [1 if one.interval is None else 1 + bisect_left(worst, _span(one, sign)[0]) for one in estimates]
 
 
 def tie_letters(estimates: Sequence[Estimate], better: str) -> list[str]:
     """Letters such that two rows share one exactly if they are not separable; "" if separable from all.
 
     A letter is a maximal set of rows whose intervals have a point in common (an unknown one is the line).
+    Such sets are found in one sweep: they are full just before the first interval ends after one began.
     """
-    spans = [one.interval or (-math.inf, math.inf) for one in estimates]
-    cliques = {frozenset(i for i, (low, high) in enumerate(spans) if low <= p <= high) for p, _ in spans}
-    maximal = [c for c in cliques if len(c) > 1 and not any(c < other for other in cliques)]
     sign = 1 if better == "lower" else -1
-    best_first = sorted(maximal, key=lambda c: sorted(sign * estimates[i].mean for i in c))
-    return ["".join(_letter(k) for k, c in enumerate(best_first) if i in c) for i in range(len(estimates))]
+    spans = [_span(one, sign) for one in estimates]
+    begins = [(low, 0, i) for i, (low, _) in enumerate(spans)]
+    events = sorted([*begins, *((high, 1, i) for i, (_, high) in enumerate(spans))])
+    open_, grown, sets = set[int](), False, list[frozenset[int]]()
+    for _, ends, i in events:
+        if not ends:
+            open_.add(i)
+        elif grown and len(open_) > 1:
+            sets.append(frozenset(open_))
+        grown = not ends
+        if ends:
+            open_.remove(i)
+    best_first = sorted(sets, key=lambda c: sorted(sign * estimates[i].mean for i in c))
+    letters = [""] * len(spans)
+    for k, members in enumerate(best_first):
+        for i in members:
+            letters[i] += _letter(k)
+    return letters
+
+
+def _span(one: Estimate, sign: int) -> tuple[float, float]:
+    """The interval in the direction of worse; an unknown one is the line."""
+    low, high = one.interval or (-math.inf, math.inf)
+    return (low, high) if sign == 1 else (-high, -low)
 
 
 def _letter(index: int) -> str:

@@ -14,14 +14,19 @@ from statistics import mean
 from typing import Any
 
 from bench.record import Record, Row
-from bench.report.collect import identity
+from bench.report.collect import SMOKE, identity
 from bench.report.frame import Against, Frame
-from bench.report.statistics import Estimate, estimate, ranks, tie_letters
+from bench.report.rowid import record_digest, row_id
+from bench.report.statistics import Aggregate, Estimate, estimate, ranks, tie_letters
 from bench.report.variance import VarianceSplit, spread_of_trainings
 from bench.suite import MetricColumn, Suite
+from metrics.protocols.registry import shipped_protocols
 
 FLOOR = "real"  # the anchor that draws real data
-EXTERNAL = "external, not ranked: samples that others made, evaluations as they state them"
+UNRANKED = {
+    "published": "published weights, not ranked: trained elsewhere, loaded and measured here",
+    "external": "external, not ranked: samples that others made, evaluations as they state them",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Line:
         roles: calls per sample by role; memory: MiB at the peak of a call; throughput: samples per second.
         spread: of the primary metric by source, where several trainings met the same blocks.
         rank, ties: None and "" for lines that are not ranked.
+        id: names the row and the records behind it (``bench.report.rowid``).
     """
 
     label: str
@@ -63,6 +69,7 @@ class Line:
     memory: float | None = None
     throughput: float | None = None
     spread: VarianceSplit | None = None
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,11 +111,11 @@ def tables(records: Iterable[Record], suite: Suite) -> list[Table]:
     made = []
     for (version, protocol), members in sorted(groups.items()):
         students = [r for r in members if r.kind == "student"]
-        external = [r for r in members if r.kind == "external"]  # of no budget: shown beside every one
-        others = [r for r in members if r.kind not in ("student", "external")]
-        budgets = {r.budget for r in students or others or external}
+        foreign = [r for r in members if r.kind in UNRANKED]  # of no budget: shown beside every one
+        others = [r for r in members if r.kind not in ("student", *UNRANKED)]
+        budgets = {r.budget for r in students or others or foreign}
         for budget in sorted(budgets, key=lambda name: (_work(suite, name), name)):
-            chosen = [r for r in students if r.budget == budget], _references(others, budget), external
+            chosen = [r for r in students if r.budget == budget], _references(others, budget), foreign
             made.append(_table(suite, version, protocol, budget, *chosen))
     return made
 
@@ -139,11 +146,11 @@ def _table(
     budget: str,
     students: list[Record],
     references: list[Record],
-    external: list[Record],
+    foreign: list[Record],
 ) -> Table:
-    records, pinned = [*students, *external, *references], suite.protocol
+    records, pinned = [*students, *foreign, *references], suite.protocol
     keys = {key for record in records for row in record.rows for key in row.metrics}
-    frame = _frame(suite, references)
+    frame = _frame(suite, references, aggregate_of(protocol))
     lines = _lines(students, frame)
     counts = sorted({line.nfe for line in lines if line.nfe is not None})
     sections = [
@@ -154,8 +161,10 @@ def _table(
     shown = sorted(_lines(references, frame), key=lambda li: (KINDS.index(li.kind), li.label, li.nfe or 0))
     devices = sorted({device(r) for r in records})
     sections += [Section("no result", _named_apart(lost))] if lost else []
-    foreign = sorted(_lines(external, frame), key=lambda line: (line.nfe, line.label))
-    sections += [Section(EXTERNAL, _named_apart(foreign))] if foreign else []
+    for kind, title in UNRANKED.items():
+        others = [line for line in _lines(foreign, frame) if line.kind == kind]
+        others.sort(key=lambda line: (line.nfe or 0, line.label))
+        sections += [Section(title, _named_apart(others))] if others else []
     sections += [Section("references", _named_apart(shown))] if shown else []
     return Table(
         suite=suite.name,
@@ -166,7 +175,7 @@ def _table(
         primary=suite.primary,
         columns=tuple(column for column in suite.metrics if column.key in keys),
         floor=frame.floor,
-        provisional=pinned.evaluator == "images" and pinned.extractor_sha256 is None,
+        provisional=pinned.provisional,
         devices=tuple(devices),
         sections=tuple(sections),
     )
@@ -175,18 +184,27 @@ def _table(
 KINDS = ("anchor", "solver", "teacher")
 
 
-def _frame(suite: Suite, references: list[Record]) -> Frame:
+def aggregate_of(protocol: str) -> Aggregate:
+    """What a protocol's headline is of its repeats: the mean, unless a shipped protocol says otherwise."""
+    law = shipped_protocols().get(protocol.removesuffix(SMOKE))
+    return law.repeats.aggregate if law else "mean"
+
+
+def _frame(suite: Suite, references: list[Record], aggregate: Aggregate) -> Frame:
+    named = {rows.solver for rows in suite.solver_rows}  # anchors are fixed: no submitted solver moves a row
+
     def measured(kind: str) -> list[tuple[str, int, Estimate]]:
         return [
-            (record.label, row.nfe, estimate([row.metrics[suite.primary]]))
+            (record.label, row.nfe, estimate([row.metrics[suite.primary]], aggregate))
             for record in references
             for row in record.rows
             if record.kind == kind and record.status == "ok" and suite.primary in row.metrics
+            if kind != "solver" or record.label in named
         ]
 
     floors = [value.mean for label, _, value in measured("anchor") if label == FLOOR]
     better = suite.column(suite.primary).better
-    return Frame(suite.primary, better, floors[0] if floors else None, tuple(measured("solver")))
+    return Frame(suite.primary, better, floors[0] if floors else None, tuple(measured("solver")), aggregate)
 
 
 def _lines(records: list[Record], frame: Frame) -> list[Line]:
@@ -198,13 +216,17 @@ def _lines(records: list[Record], frame: Frame) -> list[Line]:
         found: list[Row | None] = [*record.rows] or [None]
         for row in found:
             parts[identity(record), record.status, row and (row.nfe, row.steps)].append((record, row))
-    return [_line(members, len(seeds[key[0]]), frame) for key, members in parts.items()]
+    digests = {id(record): record_digest(record) for record in records}
+    return [
+        replace(_line(members, len(seeds[key[0]]), frame), id=row_id(members, digests))
+        for key, members in parts.items()
+    ]
 
 
 def _line(members: Sequence[tuple[Record, Row | None]], started: int, frame: Frame) -> Line:
     first, rows = members[0][0], [row for _, row in members if row is not None]
     keys = set.intersection(*(set(row.metrics) for row in rows)) if rows else set()
-    metrics = {key: estimate([row.metrics[key] for row in rows]) for key in sorted(keys)}
+    metrics = {key: estimate([row.metrics[key] for row in rows], frame.aggregate) for key in sorted(keys)}
     timed = [row.latency for row in rows if row.latency is not None]
     full = [row.throughput.images_per_s or 0.0 for row in rows if row.throughput is not None]
     peaks = [latency.peak_memory_mib for latency in timed if latency.peak_memory_mib is not None]
