@@ -13,6 +13,7 @@ from bench.cell import Cell, reference_cells, student_cells
 from bench.errors import UsageError
 from bench.lab import Lab
 from bench.methods import MethodRegistry
+from bench.plugins.apart import Apart
 from bench.progress import reporter
 from bench.record import Record
 from bench.runner import Runner, run_cells
@@ -41,6 +42,8 @@ class Request:
     smoke: bool = False
     fail_fast: bool = False
     offline: bool = False
+    isolate: bool = True
+    memory_mib: int | None = None
     command: str = "bench run"
 
 
@@ -125,10 +128,11 @@ def execute(request: Request) -> int:
     lab = Lab.open(suite, choose_device(request.device))
     check_labels(lab)
     watcher = reporter()
+    bench = Bench(lab, store, watcher, request.command)
+    memory = request.memory_mib and request.memory_mib * 2**20
+    runner = Runner(bench, Apart(bench, memory) if request.isolate else None)
     try:
-        records = run_cells(
-            Runner(Bench(lab, store, watcher, request.command)), cells, fail_fast=request.fail_fast
-        )
+        records = run_cells(runner, cells, fail_fast=request.fail_fast)
     except KeyboardInterrupt:
         watcher.close()
         print(

@@ -1,5 +1,7 @@
 """Runs cells and isolates their failures: a cell that breaks becomes a failed record, and the rest go on.
 
+Cells of methods that ship run in this process; those of plugins each in a process of their own.
+
 Every stage is content-addressed (``bench.store``), so a killed run goes on where it stopped, and a cell that
 shares work with another (the samples of a solver, say) does not do it twice.
 """
@@ -7,28 +9,26 @@ shares work with another (the samples of a solver, say) does not do it twice.
 from __future__ import annotations
 
 import json
-import traceback
 from pathlib import Path
 
-import torch
-
 from bench.atomic import write_atomic
-from bench.budget import StepTimeout
 from bench.cell import Cell
-from bench.errors import BenchError
-from bench.record import Failure, Record, Status, read_record, write_record
+from bench.failures import failure_of
+from bench.plugins.apart import Apart
+from bench.record import Record, read_record, write_record
 from bench.stages import Bench, CellStages, surroundings
 from bench.store import Events, explain_disk, locked
-from bench.training import Diverged
-
-STATUS_OF: dict[type[BaseException], Status] = {Diverged: "diverged", StepTimeout: "timeout"}
 
 
 class Runner:
-    """Runs cells of one suite into one store."""
+    """Runs cells of one suite into one store.
 
-    def __init__(self, bench: Bench) -> None:
-        self.bench, self.store, self.reporter = bench, bench.store, bench.reporter
+    Args:
+        apart: runs the cells of plugin methods; None runs them in this process, as the others.
+    """
+
+    def __init__(self, bench: Bench, apart: Apart | None) -> None:
+        self.bench, self.store, self.reporter, self.apart = bench, bench.store, bench.reporter, apart
 
     def run(self, cell: Cell) -> Record:
         """Run one cell to its record; a failure becomes a failed record, an interrupt propagates."""
@@ -55,21 +55,15 @@ class Runner:
     def _attempt(self, cell: Cell, folder: Path, events: Events) -> Record:
         stage = CellStages(self.bench, cell, folder, events)
         try:
+            if self.apart is not None and cell.method is not None and not cell.method.ships:
+                return self.apart.run(cell, folder, events)
             return stage.record()
         except KeyboardInterrupt:
             self._status(folder, "lost", stage.current)
             raise
         except Exception as error:
-            status = STATUS_OF.get(type(error), "failed")
-            tail = "".join(traceback.format_exception(error)[-6:])[-4000:]
-            kind = (
-                "out of memory"
-                if isinstance(error, torch.OutOfMemoryError | MemoryError)
-                else type(error).__name__
-            )
-            message = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            events.write("failed", stage=stage.current, message=message)
-            failure = Failure(stage=stage.current, kind=kind, message=message, traceback=tail)
+            status, failure = failure_of(stage.current, error)
+            events.write("failed", stage=stage.current, message=failure.message)
             return stage.bare_record(status, failure)
 
     def _status(self, folder: Path, status: str, stage: str) -> None:

@@ -15,7 +15,8 @@ SuiteName = Annotated[str, typer.Option(help="suite by name, or a suite file (*.
 Steps = Annotated[str | None, typer.Option("--nfe", help="step counts, such as 1,2,4 [default: the suite's]")]
 SeedCount = Annotated[int | None, typer.Option(min=1, help="training seeds [default: the suite's]")]
 Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", help="Python file that defines methods; repeatable")
+    list[Path] | None,
+    typer.Option("--plugin", help="file that defines methods, or a package's folder; repeatable"),
 ]
 
 

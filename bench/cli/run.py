@@ -22,6 +22,13 @@ References = Annotated[bool, typer.Option(help="also measure teacher, plain solv
 Students = Annotated[bool, typer.Option(help="train methods; without, only references are measured")]
 Smoke = Annotated[bool, typer.Option(help="tiny budget and samples: checks the path, is not a result")]
 Offline = Annotated[bool, typer.Option("--offline", help="let nothing use the network")]
+Isolate = Annotated[bool, typer.Option(help="run the cells of plugins in processes of their own")]
+Memory = Annotated[
+    int | None,
+    typer.Option(
+        "--plugin-memory", min=1, help="MiB a plugin's cell may take [default: 80 % of what is free]"
+    ),
+]
 FailFast = Annotated[bool, typer.Option(help="stop at the first failed cell")]
 
 
@@ -34,6 +41,8 @@ def run(
     device: Device = "auto",
     out: Out = Path("runs"),
     plugin: Plugins = None,
+    isolate: Isolate = True,
+    plugin_memory: Memory = None,
     threads: Threads = None,
     references: References = True,
     students: Students = True,
@@ -53,6 +62,8 @@ def run(
         device=device,
         out=out,
         plugins=tuple(plugin or ()),
+        isolate=isolate,
+        memory_mib=plugin_memory,
         threads=threads,
         references=references,
         students=students,

@@ -61,7 +61,8 @@ def run(folder: Path, *words: str, suite: Path | str | None = None) -> int:
     """A run into ``folder/runs``; on the tiny suite if none is given."""
     named = str(suite or tiny_suite(folder))
     out = str(folder / "runs")
-    return main(["run", "--suite", named, "--no-references", "--threads", "1", "--out", out, *words])
+    words = ("--no-references", "--threads", "1", "--no-isolate", *words)
+    return main(["run", "--suite", named, "--out", out, *words])
 
 
 def only_record(folder: Path) -> Record:

@@ -18,7 +18,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("state")
     plugin = folder / "misbehaving.py"
     plugin.write_text(MISBEHAVING)
-    words = ["--plugin", str(plugin), "--method", "good", "--method", "raises", "--no-references"]
+    words = [
+        "--plugin",
+        str(plugin),
+        "--method",
+        "good",
+        "--method",
+        "raises",
+        "--no-references",
+        "--no-isolate",
+    ]
     assert main(["run", "--suite", str(tiny_suite(folder)), *words, "--out", str(folder / "runs")]) == 1
     return folder / "runs"
 

@@ -31,7 +31,7 @@ def plugin(tmp_path: Path) -> Path:
 
 
 def run(suite: Path, out: Path, *words: str) -> int:
-    return main(["run", "--suite", str(suite), "--out", str(out), *words])
+    return main(["run", "--suite", str(suite), "--out", str(out), "--no-isolate", *words])
 
 
 def records(out: Path) -> dict[str, Record]:

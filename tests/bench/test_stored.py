@@ -28,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     plugin = folder / "misbehaving.py"
     plugin.write_text(MISBEHAVING)
-    words = ["--suite", str(tiny_suite(folder)), "--method", "good", "--plugin", str(plugin)]
+    words = ["--suite", str(tiny_suite(folder)), "--method", "good", "--plugin", str(plugin), "--no-isolate"]
     assert main(["run", *words, "--out", str(folder / "runs")]) == 0
     plugin.unlink()
     torch.set_num_threads(threads)

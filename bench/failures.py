@@ -1,0 +1,33 @@
+"""From an exception to what a record says of it."""
+
+from __future__ import annotations
+
+import traceback
+
+import torch
+
+from bench.budget import StepTimeout
+from bench.errors import BenchError
+from bench.record import Failure, Status
+from bench.training import Diverged
+
+STATUS_OF: dict[type[BaseException], Status] = {Diverged: "diverged", StepTimeout: "timeout"}
+MESSAGE, TAIL = 2000, 4000  # characters kept
+ALLOCATORS = ("can't allocate memory", "not enough memory", "Cannot allocate memory")  # torch's, on the CPU
+
+
+def failure_of(stage: str, error: BaseException) -> tuple[Status, Failure]:
+    """Status and failure of a cell whose stage raised."""
+    tail = "".join(traceback.format_exception(error)[-6:])[-TAIL:]
+    kind = "out of memory" if is_memory(error) else type(error).__name__
+    message = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+    return STATUS_OF.get(type(error), "failed"), Failure(
+        stage=stage, kind=kind, message=message[:MESSAGE], traceback=tail
+    )
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether memory ran out."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in ALLOCATORS)
