@@ -12,6 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from bench.catalog import METHODS, canonical_name
 from bench.errors import UsageError, unknown
@@ -28,6 +31,16 @@ OWN = {"lcm": ("luo2023lcm", "song2023cm")}  # in pixels it is consistency disti
 SECOND_HAND, ABLATION = "quoted in ", "ablation"
 
 
+class ReportedOn(BaseModel):
+    """Which reported numbers stand beside the rows of a suite (its part ``[reported]``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str = Field(description="as the table of reported numbers calls it")
+    conditioning: Literal["uncond", "class", "text"] = Field(description="what the generators are given")
+    metric: str = Field("fid", description="column of the suite that the papers' numbers are of")
+
+
 @dataclass(frozen=True)
 class Reported:
     """One number of one paper.
@@ -38,7 +51,7 @@ class Reported:
         text: the value with the digits of its source.
         budget: of the training, in the paper's words; "" where not read.
         paper: BibTeX key of the paper whose number it is; table: where in it, or what quotes it.
-        seen_in: the document in which it was read.
+        seen_in: the document in which it was read; second_hand: it is another one, which quotes the number.
     """
 
     line: int
@@ -49,22 +62,14 @@ class Reported:
     teacher: str
     nfe: int | None
     metric: str
+    value: float
     text: str
     budget: str
     paper: str
     year: int
     table: str
     seen_in: str
-
-    @property
-    def value(self) -> float:
-        """The value as a number."""
-        return float(self.text)
-
-    @property
-    def second_hand(self) -> bool:
-        """Whether it was read in another document that quotes it."""
-        return self.table.startswith(SECOND_HAND)
+    second_hand: bool
 
     @property
     def ablation(self) -> bool:
@@ -140,8 +145,9 @@ def _parse(where: str, line: int, cells: list[str]) -> Reported:
         raise unknown("BibTeX key", row["paper"], bibliography(), f"{where}: column 'paper'")
     return Reported(
         line, row["dataset"], row["conditioning"], row["method"], row["variant"], row["teacher"],
-        int(row["nfe"]) if row["nfe"] else None, row["metric"], row["value"], row["training_budget"],
-        row["paper"], int(row["year"]), row["table"], row["seen_in"],
+        int(row["nfe"]) if row["nfe"] else None, row["metric"], float(row["value"]), row["value"],
+        row["training_budget"], row["paper"], int(row["year"]), row["table"], row["seen_in"],
+        row["table"].startswith(SECOND_HAND),
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bench.budget import Budget
 from bench.errors import UsageError, unknown
 from bench.plugins.suites import brought_suites
+from bench.reported import ReportedOn
 
 
 class Part(BaseModel):
@@ -97,6 +98,7 @@ class Suite(Part):
     wrappers: dict[str, WrapperPreset] = Field(
         default_factory=dict, description="presets of methods that wrap one of the others"
     )
+    reported: ReportedOn | None = Field(None, description="the papers' numbers to show; they decide nothing")
     assets: tuple[str, ...] = Field((), description="files to fetch (bench.assets); decides no number itself")
 
     @property
@@ -199,6 +201,7 @@ def known_keys(loc: list[str]) -> list[str]:
         "solver_rows": SolverRows,
         "methods": Preset,
         "wrappers": WrapperPreset,
+        "reported": ReportedOn,
     }
     part = parts.get(loc[0]) if loc else Suite
     return sorted(part.model_fields) if part else []

@@ -13,6 +13,7 @@ from bench.assets.store import AssetStore
 from bench.catalog import METHODS
 from bench.errors import unknown
 from bench.report.text import compact
+from bench.reported import Reported, reported_numbers
 from bench.shipped import shipped_weights
 from bench.suite import load_suite, suite_names
 from metrics.protocols.record import Protocol
@@ -23,10 +24,10 @@ Lines = list[tuple[str, ...]]
 
 def list_(
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="suites, methods, metrics, protocols or assets")
+        str, typer.Argument(metavar="WHAT", help="suites, methods, metrics, protocols, assets or reported")
     ],
 ) -> None:
-    """List suites, methods, metrics, protocols or assets, one a line."""
+    """List suites, methods, metrics, protocols, assets or the papers' reported numbers, one a line."""
     if what not in KINDS:
         raise unknown("kind of list", what, KINDS)
     head, *lines = KINDS[what]()
@@ -78,6 +79,27 @@ def protocols() -> Lines:
     ]
 
 
+def reported() -> Lines:
+    """Numbers that papers report, by data set: how many, of which metrics, and who shows them."""
+    suites = [load_suite(name) for name in suite_names()]
+    shown: dict[tuple[str, str], str]
+    shown = {(s.reported.dataset, s.reported.conditioning): s.name for s in suites if s.reported}
+    groups: dict[tuple[str, str], list[Reported]] = {}
+    for one in reported_numbers():
+        groups.setdefault((one.dataset, one.conditioning), []).append(one)
+
+    def line(key: tuple[str, str], found: list[Reported]) -> tuple[str, ...]:
+        counts = (len(found), sum(one.second_hand for one in found))
+        methods, papers = {one.method for one in found}, {one.paper for one in found}
+        metrics = ",".join(dict.fromkeys(one.metric for one in found))
+        return (*key, *map(str, (*counts, len(methods), len(papers))), metrics, shown.get(key, "-"))
+
+    return [
+        ("DATA", "CONDITIONING", "NUMBERS", "SECOND-HAND", "METHODS", "PAPERS", "METRICS", "SUITE"),
+        *(line(key, found) for key, found in groups.items()),
+    ]
+
+
 def assets() -> Lines:
     """Weight files that ship and files to fetch: whether they are here, size, licence, digest."""
     store = AssetStore.default()
@@ -103,4 +125,5 @@ KINDS: dict[str, Callable[[], Lines]] = {
     "metrics": metrics,
     "protocols": protocols,
     "assets": assets,
+    "reported": reported,
 }

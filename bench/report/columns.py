@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from bench.report.collect import SMOKE
+from bench.report.reported import BESIDE, cell_text, value_text
 from bench.report.statistics import Estimate
 from bench.report.table import Line, Table
 from bench.report.text import compact, printable
+from bench.reported import Reported
 from bench.suite import MetricColumn
 
 ARROWS = {"lower": " ↓", "higher": " ↑", "none": ""}
@@ -16,8 +19,11 @@ VERDICTS = {"better": "▲", "level": "≈", "worse": "▼"}
 DAGGER = "†"
 
 
+Shown = TypeVar("Shown", Line, Reported)
+
+
 @dataclass(frozen=True)
-class Column:
+class Column(Generic[Shown]):
     """A column.
 
     Attributes:
@@ -25,12 +31,12 @@ class Column:
     """
 
     title: str
-    cell: Callable[[Line], str]
+    cell: Callable[[Shown], str]
     right: bool = True
     spare: int = 0
 
 
-def columns(table: Table, lines: Sequence[Line]) -> list[Column]:
+def columns(table: Table, lines: Sequence[Line]) -> list[Column[Line]]:
     """The columns that have something to show for these lines."""
     primary = next((column for column in table.columns if column.key == table.primary), None)
     digits = primary.digits if primary else 3
@@ -56,11 +62,28 @@ def columns(table: Table, lines: Sequence[Line]) -> list[Column]:
         Column("uses", lambda line: "+".join(line.needs), right=False, spare=22),
         Column("teacher", lambda line: line.teacher if line.kind == "student" else "", right=False, spare=23),
         Column("status", lambda line: "" if line.status == "ok" else line.status, right=False),
+        Column("reported", lambda line: cell_text(line.reported), right=False, spare=25),
     ]
     return [column for column in found if any(column.cell(line) for line in lines)]
 
 
-def _metric(column: MetricColumn, spare: int) -> Column:
+def reported_columns(numbers: Sequence[Reported]) -> list[Column[Reported]]:
+    """The columns of the papers' numbers: value, whose it is, where it stands, what it was had with."""
+    found: list[Column[Reported]] = [
+        Column("method", lambda one: printable(one.method), right=False),
+        Column("NFE", lambda one: _count(one.nfe)),
+        Column(f"reported {numbers[0].metric}" if numbers else "reported", value_text),
+        Column("variant", lambda one: printable(one.variant), right=False, spare=2),
+        Column("teacher", lambda one: printable(one.teacher), right=False, spare=3),
+        Column("training", lambda one: printable(one.budget), right=False, spare=4),
+        Column("paper", lambda one: one.paper, right=False),
+        Column("where", lambda one: printable(one.table), right=False, spare=1),
+        Column("second-hand", lambda one: "second-hand" if one.second_hand else "", right=False),
+    ]
+    return [column for column in found if any(map(column.cell, numbers))]
+
+
+def _metric(column: MetricColumn, spare: int) -> Column[Line]:
     def cell(line: Line) -> str:
         value = line.metrics.get(column.key)
         return "" if value is None else number(value, column.digits, mark=line.kind == "student")
@@ -150,6 +173,7 @@ def notes(table: Table) -> list[str]:
         ),
         *_measured_notes(lines, title),
         (students, "seeds: trainings in the row / trainings started."),
+        (any(line.reported for line in lines), BESIDE),
         (table.provisional, "provisional: the protocol does not pin its feature network yet."),
     ]
     shown = [note for applies, note in said if applies]

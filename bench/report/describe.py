@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.record import Record, Row, read_record
+from bench.report.reported import summary_text
 from bench.report.table import device
 from bench.report.text import compact, printable
 from bench.suite import Suite
@@ -25,6 +26,7 @@ def suite_text(suite: Suite) -> str:
         ("teacher rows", f"{suite.teacher_rows.solver} at {numbers(suite.teacher_rows.nfe)} evaluations"),
         ("plain solvers", "; ".join(solvers) + " evaluations"),
         ("anchors", ", ".join(suite.anchors)),
+        *([("papers report", said)] if (said := summary_text(suite)) else []),
     ]
     metrics = [(c.key, f"{c.about} ({better(c.better)})") for c in suite.metrics]
     methods = [

@@ -10,7 +10,9 @@ from typing import Any
 
 from bench.errors import UsageError, unknown
 from bench.record import Record
+from bench.report.reported import listed_under
 from bench.report.table import Line, Table
+from bench.reported import Reported
 
 PATTERN = re.compile(r"^\s*(?P<key>[\w-]+)\s*(?P<sign><=|>=|!=|==|=|<|>)\s*(?P<value>.*?)\s*$")
 SIGNS: dict[str, Callable[[Any, Any], bool]] = {
@@ -79,13 +81,17 @@ def choose_seeds(records: Sequence[Record], filters: Sequence[Filter]) -> list[R
 def choose(tables: Sequence[Table], filters: Sequence[Filter]) -> list[Table]:
     """The lines that pass all filters, with their ranks; empty sections and tables are left out.
 
+    A number of a paper has evaluations and a method; it passes no condition on anything else.
+
     Raises:
         UsageError: a word that no line has, with the nearest one.
     """
     conditions = [f for f in filters if f.key != "seed"]
     lines = [line for table in tables for section in table.sections for line in section.lines]
-    for condition in conditions:
-        if condition.number is None and condition.value not in (known := _words(lines, condition.key)):
+    papers = {name for table in tables for one in table.reported for name in (one.method, one.known) if name}
+    for condition in (condition for condition in conditions if condition.number is None):
+        known = _words(lines, condition.key) | (papers if condition.key == "method" else set())
+        if condition.value not in known:
             raise unknown(condition.key, condition.value, known, f"--filter {condition.text!r}")
     kept = []
     for table in tables:
@@ -95,9 +101,15 @@ def choose(tables: Sequence[Table], filters: Sequence[Filter]) -> list[Table]:
             )
             for section in table.sections
         ]
-        if any(section.lines for section in sections):
-            kept.append(replace(table, sections=tuple(section for section in sections if section.lines)))
-    return kept
+        full = tuple(section for section in sections if section.lines)
+        numbers = tuple(one for one in table.reported if all(_reported_passes(one, f) for f in conditions))
+        kept.append(replace(table, sections=full, reported=numbers))
+    return [t for i, t in enumerate(kept) if t.sections or (listed_under(kept, i) and not _measured(kept, t))]
+
+
+def _measured(tables: Sequence[Table], one: Table) -> bool:
+    """Whether a table of the same suite has measured lines."""
+    return any(table.suite == one.suite and table.sections for table in tables)
 
 
 def sort(tables: Sequence[Table], key: str) -> list[Table]:
@@ -138,4 +150,13 @@ def _passes(line: Line, condition: Filter) -> bool:
     if condition.key != "method":
         return condition.holds(getattr(line, condition.key))
     named = condition.value in (line.method, line.label)
+    return named if condition.sign != "!=" else not named
+
+
+def _reported_passes(number: Reported, condition: Filter) -> bool:
+    if condition.key == "nfe":
+        return condition.holds(number.nfe)
+    if condition.key != "method":
+        return False
+    named = condition.value in (number.method, number.known)
     return named if condition.sign != "!=" else not named

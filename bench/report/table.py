@@ -16,9 +16,11 @@ from typing import Any
 from bench.record import Record, Row
 from bench.report.collect import SMOKE, identity
 from bench.report.frame import Against, Frame
+from bench.report.reported import numbers_for, with_reported
 from bench.report.rowid import record_digest, row_id
 from bench.report.statistics import Aggregate, Estimate, estimate, ranks, tie_letters
 from bench.report.variance import VarianceSplit, spread_of_trainings
+from bench.reported import Reported
 from bench.suite import MetricColumn, Suite
 from metrics.protocols.registry import shipped_protocols
 
@@ -41,6 +43,7 @@ class Line:
         needs: what the method used besides the teacher; teacher: its form.
         roles: calls per sample by role; memory: MiB at the peak of a call; throughput: samples per second.
         spread: of the primary metric by source, where several trainings met the same blocks.
+        reported: what the method's paper states at these evaluations; never ranked, in no statistic.
         rank, ties: None and "" for lines that are not ranked.
         id: names the row and the records behind it (``bench.report.rowid``).
     """
@@ -70,6 +73,7 @@ class Line:
     throughput: float | None = None
     spread: VarianceSplit | None = None
     id: str = ""
+    reported: tuple[Reported, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Table:
         provisional: the protocol does not pin its feature network yet, so numbers may still move.
         floor: primary metric of real data against the reference, None without such a record.
         devices: what the records were made on.
+        reported: few-step numbers of the papers on the suite's data set; no part of any section.
     """
 
     suite: str
@@ -101,6 +106,7 @@ class Table:
     provisional: bool
     devices: tuple[str, ...]
     sections: tuple[Section, ...]
+    reported: tuple[Reported, ...] = ()
 
 
 def tables(records: Iterable[Record], suite: Suite) -> list[Table]:
@@ -117,7 +123,8 @@ def tables(records: Iterable[Record], suite: Suite) -> list[Table]:
         for budget in sorted(budgets, key=lambda name: (_work(suite, name), name)):
             chosen = [r for r in students if r.budget == budget], _references(others, budget), foreign
             made.append(_table(suite, version, protocol, budget, *chosen))
-    return made
+    numbers = numbers_for(suite)
+    return [with_reported(table, numbers) for table in made]
 
 
 def device(record: Record) -> str:

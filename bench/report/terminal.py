@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bench.report.columns import Column, columns, heading, notes
-from bench.report.table import Line, Table
+from bench.report.columns import Column, Shown, columns, heading, notes, reported_columns
+from bench.report.reported import CAUTION, TITLE, listed_under
+from bench.report.table import Table
+from bench.reported import Reported
 
 STYLES = {"▲": "green", "▼": "red"}
 
@@ -36,6 +38,7 @@ def terminal(tables: Sequence[Table], width: int | None = None, *, colour: bool 
         if i:
             console.print()
         _print(console, table, width)
+        _print_reported(console, listed_under(tables, i), width)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
@@ -44,17 +47,42 @@ def _print(console: Console, table: Table, width: int | None) -> None:
     shown = columns(table, lines)
     headings = [section.title for section in table.sections]
     kept = _fitting(shown, lines, headings, width)
-    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in kept:
-        grid.add_column(Text(column.title, "bold"), justify="right" if column.right else "left", no_wrap=True)
+    grid = _grid(kept)
     for section in table.sections:
         grid.add_row(*(Text(section.title if c.title == "method" else "", "bold cyan") for c in kept))
         for line in section.lines:
             grid.add_row(*(_cell(column.cell(line)) for column in kept))
     console.print(Text(heading(table), "bold"))
-    console.print(grid)
+    if lines:
+        console.print(grid)
     for note in notes(table):
         console.print(Text(note, "dim"))
+    _say_hidden(console, shown, kept)
+
+
+def _print_reported(console: Console, numbers: Sequence[Reported], width: int | None) -> None:
+    if not numbers:
+        return
+    shown = reported_columns(numbers)
+    kept = _fitting(shown, numbers, [], width)
+    grid = _grid(kept)
+    for number in numbers:
+        grid.add_row(*(Text(column.cell(number)) for column in kept))
+    console.print()
+    console.print(Text(TITLE, "bold cyan"))
+    console.print(grid)
+    console.print(Text(CAUTION, "dim"))
+    _say_hidden(console, shown, kept)
+
+
+def _grid(kept: Sequence[Column[Shown]]) -> Grid:
+    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in kept:
+        grid.add_column(Text(column.title, "bold"), justify="right" if column.right else "left", no_wrap=True)
+    return grid
+
+
+def _say_hidden(console: Console, shown: Sequence[Column[Shown]], kept: Sequence[Column[Shown]]) -> None:
     hidden = [column.title for column in shown if column not in kept]
     if hidden:
         console.print(
@@ -66,12 +94,14 @@ def _cell(text: str) -> Text:
     return Text(text, STYLES.get(text[:1], ""))
 
 
-def _fitting(shown: list[Column], lines: list[Line], headings: list[str], width: int | None) -> list[Column]:
+def _fitting(
+    shown: Sequence[Column[Shown]], lines: Sequence[Shown], headings: Sequence[str], width: int | None
+) -> list[Column[Shown]]:
     """The columns that fit side by side, sparing the least needed."""
     kept = list(shown)
 
-    def taken(column: Column) -> int:
-        texts = [column.title, *(column.cell(line) for line in lines)]
+    def taken(column: Column[Shown]) -> int:
+        texts: list[str] = [column.title, *(column.cell(line) for line in lines)]
         return 2 + max(map(cell_len, [*texts, *headings] if column.title == "method" else texts))
 
     while width is not None and sum(map(taken, kept)) > width and any(c.spare for c in kept):
