@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from bench.errors import UsageError
 from bench.record import Record
 from bench.report.table import FLOOR
 from bench.selector import Selector, parse_selector
@@ -67,7 +68,10 @@ class Excess:
 
 def line_name(label: str) -> str:
     """A label without ``steps=``: the panel says the step count, and all its trainings share a colour."""
-    selector = parse_selector(label)
+    try:
+        selector = parse_selector(label)
+    except UsageError:  # a record may carry any label
+        return label
     return Selector(selector.name, tuple(pair for pair in selector.options if pair[0] != "steps")).label
 
 
