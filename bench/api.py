@@ -45,8 +45,7 @@ class LoadedRow:
         protocol = self.lab.suite.protocol
         x = draw_samples(
             self.generator,
-            self.lab.space,
-            self.lab.evaluator.labels,
+            self.lab.inputs,
             seed=protocol.seed if seed is None else seed,
             count=count,
             steps=self.row.steps,
@@ -97,7 +96,7 @@ def load(
     cls = MethodRegistry(plugins).resolve(parse_selector(record.label))[0].cls
     config = cls.Config.model_validate(record.config)
     path = checked_snapshot(folder, rows[steps].student_sha256)
-    snapshot = Snapshot(path, lab.entry.build, cls.student_scaling(config, lab.space))
+    snapshot = Snapshot(path, lab.entry.build, cls.student_scaling(config, lab.space), lab.device)
     students = {count: shell(network) for count, network in snapshot.students.items()}
     return LoadedRow(record, rows[steps], lab, cls.generator(students, config, lab.space))
 

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from bench.budget import Budget
-from bench.errors import UsageError
+from bench.errors import UsageError, unknown
 from bench.methods import Method, MethodRegistry, typed_options
+from bench.parts import PublishedStudent
 from bench.presets import find_preset
-from bench.selector import PRESET, Selector, parse_selector
+from bench.selector import PRESET, WEIGHTS, Selector, parse_selector
 from bench.store import digest
 from bench.suite import Preset, SolverRows, Suite
 
-Kind = Literal["student", "teacher", "solver", "anchor"]
+Kind = Literal["student", "published", "teacher", "solver", "anchor"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class Cell:
     Attributes:
         label: as shown in tables; kind: what it is.
         steps: step counts to evaluate.
-        config: typed options of a student, else None; preset: its batch and average.
+        config: typed options of a student, else None; preset: its batch and average, if it is trained here.
         detail: solver or anchor name.
+        released: the published student whose weights are loaded, if it is one.
     """
 
     suite: Suite
@@ -38,6 +40,7 @@ class Cell:
     config: Any = None
     preset: Preset | None = None
     detail: str = ""
+    released: PublishedStudent | None = None
 
     def spec(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON values."""
@@ -56,6 +59,7 @@ class Cell:
             "preset": None
             if self.preset is None
             else self.preset.model_dump(mode="json", exclude={"tuning", "options"}),
+            **({"released": self.released.model_dump(mode="json")} if self.released else {}),
         }
 
     @property
@@ -105,11 +109,14 @@ def student_cells(
     notes: list[str] = []
     for text in methods or suite.default_methods:
         selector = parse_selector(text)
-        found = _cells_of_method(suite, registry, selector, budget, nfe, seeds)
+        if WEIGHTS in dict(selector.options):
+            found = [published_cell(suite, registry, selector, budget, nfe)]
+        else:
+            found = _cells_of_method(suite, registry, selector, budget, nfe, seeds)
         served = sorted({n for cell in found for n in cell.steps})
         missing = ", ".join(str(n) for n in nfe if n not in served)
-        if missing and (strict or not found):
-            known = served_steps(suite, registry, selector)
+        if missing and (strict or not served):
+            known = served_by(suite, registry, selector)
             raise UsageError(f"--nfe: {selector.label} does not serve {missing} steps; it serves {known}")
         if missing:
             notes.append(f"{selector.label}: does not serve {missing} steps, left out")
@@ -117,15 +124,37 @@ def student_cells(
     return cells, notes
 
 
+def published_cell(
+    suite: Suite, registry: MethodRegistry, selector: Selector, budget: str, nfe: tuple[int, ...]
+) -> Cell:
+    """The cell of a published student, at those of its step counts that are asked for.
+
+    Raises:
+        UsageError: the suite has no such student, or options beside ``weights``.
+    """
+    method = registry.find(selector.name)
+    label = Selector(method.cls.name, selector.options).label
+    known = {one.label: one for one in suite.published}
+    if label not in known:
+        raise unknown("published student", label, known or ["none"], f"suite {suite.name}")
+    student = known[label]
+    steps = tuple(n for n in nfe if n in student.steps)
+    options = Selector(method.cls.name)
+    config = typed_options(method, student.options, options)
+    return Cell(
+        suite, label, "published", steps, budget, suite.budget(budget), 0, method, config, released=student
+    )
+
+
 def _cells_of_method(
     suite: Suite, registry: MethodRegistry, selector: Selector, budget: str, nfe: tuple[int, ...], seeds: int
 ) -> list[Cell]:
     method, selector = registry.resolve(selector)
     preset, cells = preset_for(suite, method, dict(selector.options).get(PRESET)), []
-    if method.cls.needs.labels and suite.protocol.labels == "none":
+    if method.cls.needs.labels and not suite.labelled:
         raise UsageError(
-            f"--method {selector.label}: needs class labels, but the data of suite {suite.id} has none "
-            "(protocol.labels = 'none'); choose a class-conditional suite"
+            f"--method {selector.label}: needs class labels, but the data of suite {suite.id} has none; "
+            "choose a class-conditional suite"
         )
     for config, options in trainings(method, preset, selector, nfe):
         steps = tuple(n for n in nfe if n in method.cls.served_nfe(config))
@@ -158,6 +187,12 @@ def preset_for(suite: Suite, method: Method, named: str | None = None) -> Preset
     over = suite.wrappers[method.cls.name]
     tuning = f"{over.tuning}; {method.base}: {preset.tuning}"
     return preset.model_copy(update={"options": {**preset.options, **over.options}, "tuning": tuning})
+
+
+def served_by(suite: Suite, registry: MethodRegistry, selector: Selector) -> str:
+    """Step counts that a selection can serve, for messages."""
+    released = [one for one in suite.published if one.label == selector.label]
+    return ", ".join(map(str, released[0].steps)) if released else served_steps(suite, registry, selector)
 
 
 def served_steps(suite: Suite, registry: MethodRegistry, selector: Selector) -> str:

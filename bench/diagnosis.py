@@ -14,7 +14,8 @@ import numpy as np
 
 from baselines.datasets.digits import load_digits
 from bench.errors import UsageError
-from bench.evaluation import DigitsEvaluator, Evaluator, PointsEvaluator
+from bench.evaluation import DigitsEvaluator, PointsEvaluator
+from bench.evaluator import Evaluator
 from bench.record import Row
 from bench.report.describe import block
 from bench.stored import StoredCell

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,7 +20,10 @@ from baselines.datasets.mixtures import MIXTURES, Mixture
 from baselines.diffusion.cond import Cond
 from baselines.streams import numpy_generator
 from bench.errors import AssetError, unknown
+from bench.evaluator import Evaluator
+from bench.image_evaluation import published_evaluator
 from bench.suite import Suite
+from bench.suite_protocol import PublishedProtocol
 from metrics.class_frechet import class_frechet_distance
 from metrics.features.digits import DigitsFeatures, load_digits_features
 from metrics.frechet import frechet_distance
@@ -33,39 +35,15 @@ from metrics.prdc import precision_recall
 SCALE = 1000.0  # distances of the mixture suites are shown times 1000
 
 
-class Evaluator(Protocol):
-    """Scores samples of one suite."""
-
-    @property
-    def extractor_sha256(self) -> str | None:
-        """Digest of the feature network; None where none is used."""
-
-    @property
-    def reference_sha256(self) -> str | None:
-        """Digest of the reference data; None where it is drawn afresh."""
-
-    def labels(self, indices: range) -> Cond:
-        """Conditions of samples by index (the protocol's label law)."""
-
-    def pixels(self, x: Tensor) -> np.ndarray:
-        """What is stored and scored, from model space."""
-
-    def score(self, samples: np.ndarray, seed: int) -> dict[str, float]:
-        """All metrics of samples ``0 .. N`` of a block; ``seed`` names the block."""
-
-    def anchor(self, name: str, count: int, seed: int) -> np.ndarray:
-        """Samples of a reference generator that is no model: "real" is the floor."""
-
-
 @dataclass(frozen=True)
-class PointsEvaluator:
+class PointsEvaluator(Evaluator):
     """Two-dimensional mixtures: exact draws are the reference, fresh for each block."""
 
     mixture: Mixture
     extractor_sha256: str | None = None
     reference_sha256: str | None = None
 
-    def labels(self, indices: range) -> Cond:
+    def labels(self, indices: range, seed: int = 0) -> Cond:
         return Cond()
 
     def pixels(self, x: Tensor) -> np.ndarray:
@@ -97,7 +75,7 @@ class PointsEvaluator:
 
 
 @dataclass(frozen=True)
-class DigitsEvaluator:
+class DigitsEvaluator(Evaluator):
     """Handwritten digits: features of the shipped network, reference = the whole train split."""
 
     expected_extractor: str | None = None
@@ -129,7 +107,7 @@ class DigitsEvaluator:
         train = load_digits()[0]
         return hashlib.sha256(train.images.tobytes() + train.labels.tobytes()).hexdigest()
 
-    def labels(self, indices: range) -> Cond:
+    def labels(self, indices: range, seed: int = 0) -> Cond:
         return Cond(label=torch.tensor([i % 10 for i in indices]))
 
     def pixels(self, x: Tensor) -> np.ndarray:
@@ -172,8 +150,11 @@ class DigitsEvaluator:
         raise unknown("anchor", name, ["real", "class-means", "collapsed"])
 
 
-def evaluator_for(suite: Suite) -> Evaluator:
-    """The evaluator of a suite's protocol."""
-    if suite.protocol.evaluator == "points":
+def evaluator_for(suite: Suite, device: str = "cpu") -> Evaluator:
+    """The evaluator of a suite's protocol; ``device`` is where published feature networks run."""
+    protocol = suite.protocol
+    if isinstance(protocol, PublishedProtocol):
+        return published_evaluator(suite, device)
+    if protocol.evaluator == "points":
         return PointsEvaluator(MIXTURES[suite.teacher]())
-    return DigitsEvaluator(suite.protocol.extractor_sha256)
+    return DigitsEvaluator(protocol.extractor_sha256)

@@ -15,12 +15,14 @@ from baselines.diffusion.ema import EMALaw
 from baselines.diffusion.samplers import SOLVERS
 from baselines.distiller import Generator, Space, Teacher
 from baselines.generators import ODESolver
-from baselines.teachers.registry import TEACHERS, TeacherEntry, WeightsError, load_teacher
+from baselines.teachers.registry import TeacherModel
 from bench.cell import Cell
 from bench.context import RunContext
-from bench.errors import AssetError, unknown
-from bench.evaluation import Evaluator, evaluator_for
+from bench.evaluation import evaluator_for
+from bench.evaluator import Evaluator
 from bench.meter import Meter, Metered, denoiser_flops
+from bench.models import open_teacher
+from bench.sampling import Inputs
 from bench.suite import Suite
 
 
@@ -35,7 +37,7 @@ class Lab:
     """
 
     suite: Suite
-    entry: TeacherEntry
+    entry: TeacherModel
     net: Denoiser
     exact: Denoiser | None
     teacher_sha256: str
@@ -48,26 +50,26 @@ class Lab:
         """Load what a suite needs.
 
         Raises:
-            AssetError: missing or damaged weights (both digests are shown).
+            UsageError, AssetError: see ``bench.models.open_teacher``.
         """
-        if suite.teacher not in TEACHERS:
-            raise unknown("teacher", suite.teacher, TEACHERS, f"suite {suite.name}")
-        try:
-            entry, net, digest = load_teacher(suite.teacher)
-        except WeightsError as error:
-            raise AssetError(str(error)) from error
+        entry, net, digest = open_teacher(suite, device)
         place = torch.device(device)
         exact = None if entry.exact is None else entry.exact().eval().requires_grad_(False).to(place)
         label = torch.zeros(1, dtype=torch.long) if entry.space.n_classes else None
         flops = denoiser_flops(net, entry.space.shape, Cond(label=label))
         # channels last: 1.1 to 1.2 times faster backwards on the CPU
         net = net.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return Lab(suite, entry, net, exact, digest, evaluator_for(suite), flops, place)
+        return Lab(suite, entry, net, exact, digest, evaluator_for(suite, device), flops, place)
 
     @property
     def space(self) -> Space:
         """Coordinates of the samples."""
         return self.entry.space
+
+    @property
+    def inputs(self) -> Inputs:
+        """Noise and conditions of samples, by the protocol."""
+        return self.evaluator.inputs(self.space.shape)
 
     def teacher(self, meter: Meter) -> Teacher:
         """The teacher in counting shells; the closed form stands for the network and costs one unit."""
@@ -77,14 +79,15 @@ class Lab:
     def context(self, cell: Cell, meter: Meter) -> RunContext:
         """The context of a student cell's training."""
         assert cell.method is not None and cell.preset is not None
+        data_free = not cell.method.cls.needs.data
         return RunContext(
             self.space,
-            partial(self.entry.draw, cell.seed),
+            partial(self.entry.draw_for(data_free=data_free), cell.seed),
             meter,
             budget=cell.budget.work,
             batch_size=cell.preset.batch,
             seed=cell.seed,
-            data_free=not cell.method.cls.needs.data,
+            data_free=data_free,
             reference_flops=self.reference_flops,
             device=self.device,
         )

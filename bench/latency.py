@@ -21,8 +21,10 @@ from baselines.streams import SampleNoise
 from bench.lab import Lab
 from bench.memory import PeakBytes, weight_bytes
 from bench.record import Latency
+from bench.report.collect import SMOKE
 
 WARM_UP, TIMED = 10, 50  # calls; frozen by the protocols
+SMOKE_WARM_UP, SMOKE_TIMED = 1, 3  # of a run that is no result
 STAGED = 10  # further calls in which stages are timed apart
 LARGEST = 2**16  # of the batches that throughput tries
 Call = Callable[[], object]
@@ -74,22 +76,24 @@ def largest_batch(attempt: Callable[[int], object], largest: int = LARGEST) -> i
 def measured(protocol: str, generator: Generator, parts: Parts, lab: Lab, steps: int, batch: int) -> Latency:
     """Times of calls at a batch size, of their stages, and of teacher forwards beside them; peak memory."""
     call, clock = call_of(generator, lab, steps, batch), clock_of(lab.device)
+    smoke = lab.suite.protocol.id.endswith(SMOKE)
+    warm_up, timed = (SMOKE_WARM_UP, SMOKE_TIMED) if smoke else (WARM_UP, TIMED)
     x = SampleNoise(0, range(batch), lab.space.shape, lab.device).initial() * lab.space.sigma_max
     cond = lab.evaluator.labels(range(batch)).to(lab.device)
     own, beside = [], []
     with torch.no_grad(), precision(lab.device):
-        for number in range(WARM_UP + TIMED):
+        for number in range(warm_up + timed):
             elapsed = clock(call)
             forward = clock(lambda: lab.net(x, lab.space.sigma_max, cond))
-            if number >= WARM_UP:
+            if number >= warm_up:
                 own.append(elapsed)
                 beside.append(forward)
-        stages = stage_times(call, parts, clock)
+        stages = stage_times(call, parts, clock, SMOKE_TIMED if smoke else STAGED)
         memory = peak_bytes(call, lab.device) + weight_bytes(m for part in parts.values() for m in part)
     median, reference = float(np.median(own)), float(np.median(beside))
     low, high = np.percentile(own, [25, 75])
     return Latency(
-        protocol=protocol,
+        protocol=f"{protocol}{SMOKE}" if smoke else protocol,
         batch=batch,
         median_ms=median,
         p90_ms=float(np.percentile(own, 90)),
@@ -123,10 +127,12 @@ def precision(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast("cuda", torch.float16) if device.type == "cuda" else nullcontext()
 
 
-def stage_times(call: Call, parts: Parts, clock: Callable[[Call], float]) -> dict[str, float]:
+def stage_times(
+    call: Call, parts: Parts, clock: Callable[[Call], float], calls: int = STAGED
+) -> dict[str, float]:
     """Median milliseconds of every stage and of what lies between (``other``), in calls of their own."""
     rows = []
-    for _ in range(STAGED):
+    for _ in range(calls):
         with StageClock(parts) as stages:
             whole = clock(call)
         spent = stages.milliseconds

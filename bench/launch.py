@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from bench.assets.needs import require
 from bench.assets.places import forbid_network
 from bench.cell import Cell, reference_cells, student_cells
 from bench.errors import UsageError
+from bench.files import find_files
 from bench.lab import Lab
 from bench.methods import MethodRegistry
+from bench.needed import needed_files, without_absent_data
 from bench.plugins.apart import Apart
 from bench.progress import reporter
 from bench.record import Record
@@ -20,8 +22,6 @@ from bench.runner import Runner, run_cells
 from bench.stages import Bench
 from bench.store import Store
 from bench.suite import Suite, load_suite
-
-SMOKE_WORK, SMOKE_SAMPLES = 20_000, 400
 
 
 @dataclass(frozen=True)
@@ -44,22 +44,20 @@ class Request:
     offline: bool = False
     isolate: bool = True
     memory_mib: int | None = None
+    protocol: str | None = None
     command: str = "bench run"
 
 
 def smoke_version(suite: Suite) -> Suite:
     """The same suite with tiny budgets and samples, under a protocol id of its own: never a result."""
-    protocol = suite.protocol
-    tiny = protocol.model_copy(
-        update={
-            "id": f"{protocol.id}-smoke",
-            "samples": SMOKE_SAMPLES,
-            "curve_samples": SMOKE_SAMPLES,
-            "repeats": 2,
-        }
-    )
-    budgets = {name: b.model_copy(update={"work": SMOKE_WORK}) for name, b in suite.budgets.items()}
-    return suite.model_copy(update={"protocol": tiny, "budgets": budgets})
+    size = suite.smoke
+    protocol = suite.protocol.smoke(size.samples, size.batch)
+    budgets = {name: b.model_copy(update={"work": size.work}) for name, b in suite.budgets.items()}
+    changed: dict[str, Any] = {"protocol": protocol, "budgets": budgets}
+    if size.batch:
+        presets = suite.methods.items()
+        changed["methods"] = {name: p.model_copy(update={"batch": size.batch}) for name, p in presets}
+    return suite.model_copy(update=changed)
 
 
 def resolve(request: Request) -> tuple[Suite, list[Cell], list[str]]:
@@ -69,6 +67,8 @@ def resolve(request: Request) -> tuple[Suite, list[Cell], list[str]]:
         UsageError: see ``student_cells``.
     """
     suite = load_suite(request.suite)
+    if request.protocol:
+        suite = suite.under(request.protocol)
     if request.smoke:
         suite = smoke_version(suite)
     registry = MethodRegistry(request.plugins)
@@ -83,7 +83,8 @@ def resolve(request: Request) -> tuple[Suite, list[Cell], list[str]]:
         strict=strict,
     )
     references = reference_cells(suite, request.budget) if request.references else []
-    return suite, [*references, *(students if request.students else [])], notes
+    cells, left = without_absent_data(suite, [*references, *(students if request.students else [])])
+    return suite, cells, notes + left
 
 
 def choose_device(name: str) -> str:
@@ -107,6 +108,8 @@ def choose_device(name: str) -> str:
 def check_labels(lab: Lab) -> None:
     """Raise UsageError unless the protocol asks for labels where the data has them, and only there."""
     suite, classes = lab.suite, lab.space.n_classes
+    if suite.model is not None:  # a published protocol's law of labels holds where there are classes
+        return
     found, expected = suite.protocol.labels, "balanced" if classes else "none"
     if found != expected:
         raise UsageError(
@@ -122,8 +125,9 @@ def execute(request: Request) -> int:
     suite, cells, notes = resolve(request)
     if request.threads:
         torch.set_num_threads(request.threads)
-    if suite.assets:
-        require(suite.assets, f"'bench prepare --suite {request.suite}' fetches what can be fetched")
+    find_files(
+        needed_files(suite, cells), f"'bench prepare --suite {request.suite}' fetches what can be fetched"
+    )
     store = Store(request.out)
     lab = Lab.open(suite, choose_device(request.device))
     check_labels(lab)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import AssetError, UsageError
-from bench.evaluation import Evaluator, evaluator_for
+from bench.evaluation import evaluator_for
+from bench.evaluator import Evaluator
 from bench.report.protocols import find_protocol
 from bench.suite import Suite, load_suite, suite_names
 from metrics.features.extractor import Extractor
@@ -103,7 +104,7 @@ def explained() -> Iterator[None]:
 def suite_of(protocol: Protocol) -> Suite | None:
     """The embedded suite that is measured under a protocol, which brings reference and extractor."""
     suites = (load_suite(name) for name in suite_names())
-    return next((suite for suite in suites if suite.protocol.id == protocol.id), None)
+    return next((one for one in suites if one.protocol.id == protocol.id and one.model is None), None)
 
 
 def refuse_options(request: Request, protocol: Protocol, *names: str) -> None:

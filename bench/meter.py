@@ -129,6 +129,12 @@ class Metered:
         return self.plain.scaling
 
 
+def metered(students: Mapping[int, Any], meter: Meter) -> dict[int, Metered]:
+    """Students by step count in counting shells (role "student"); one that serves several has one shell."""
+    shells = {id(net): Metered(net, "student", meter) for net in students.values()}
+    return {steps: shells[id(net)] for steps, net in students.items()}
+
+
 def forward_flops(module: Callable[..., Any], *example: Any) -> int:
     """FLOPs of one call on an example (counted by torch, matrix products and convolutions)."""
     from torch.utils.flop_counter import FlopCounterMode

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from bench.errors import UsageError, unknown
+from bench.parts import Part
 from bench.references import entry
-from bench.suite import Part, Preset
+from bench.suite import Preset
 
 FOLDER = resources.files("bench") / "presets"
 Checked = TypeVar("Checked", bound=BaseModel)

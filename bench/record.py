@@ -143,8 +143,9 @@ class Record(Part):
     method: str
     method_version: str
     label: str = Field(description="name[option=value] as asked for")
-    kind: Literal["student", "teacher", "solver", "anchor", "external"] = Field(
-        description="external: samples that somebody else made, never ranked"
+    kind: Literal["student", "published", "teacher", "solver", "anchor", "external"] = Field(
+        description="published: weights that their authors released, loaded and measured here; external: "
+        "samples that somebody else made; neither is ranked"
     )
     paper: str | None
     needs: list[Literal["data", "labels", "pairs", "features"]] = Field(

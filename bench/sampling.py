@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from baselines.diffusion.cond import Cond
-from baselines.distiller import Generator, Space
+from baselines.diffusion.seeds import SeededNoise
+from baselines.distiller import Generator, Noise
 from baselines.streams import SampleNoise
+
+
+class Inputs(Protocol):
+    """What a generator starts from: the noise and the conditions of samples of a block, by index."""
+
+    def __call__(self, seed: int, indices: range, device: torch.device) -> tuple[Noise, Cond]: ...
+
+
+class KeyedInputs:
+    """Noise keyed by (block seed, sample index, sampler step).
+
+    Args:
+        shape: of one sample; labels: conditions by (block seed, indices).
+    """
+
+    def __init__(self, shape: tuple[int, ...], labels: Callable[[int, range], Cond]) -> None:
+        self.shape, self.labels = shape, labels
+
+    def __call__(self, seed: int, indices: range, device: torch.device) -> tuple[Noise, Cond]:
+        return SampleNoise(seed, indices, self.shape, device), self.labels(seed, indices).to(device)
+
+
+class NumberedInputs:
+    """One generator for each sample, seeded with its number; a class is drawn from it after the latent (EDM).
+
+    Args:
+        shape: of one sample; classes: 0 for unconditional data.
+    """
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        self.shape, self.classes = shape, classes
+
+    def __call__(self, seed: int, indices: range, device: torch.device) -> tuple[Noise, Cond]:
+        noise = SeededNoise([seed + i for i in indices], self.shape, device, self.classes)
+        return noise, Cond(label=noise.labels) if self.classes else Cond()
 
 
 def draw_samples(
     generator: Generator,
-    space: Space,
-    labels: Callable[[range], Cond],
+    inputs: Inputs,
     *,
     seed: int,
     count: int,
@@ -27,9 +63,8 @@ def draw_samples(
     parts = []
     with torch.no_grad():
         for start in range(0, count, batch):
-            indices = range(start, min(start + batch, count))
-            noise = SampleNoise(seed, indices, space.shape, device)
-            parts.append(generator.sample(noise, labels(indices).to(device), steps).cpu())
+            noise, cond = inputs(seed, range(start, min(start + batch, count)), device)
+            parts.append(generator.sample(noise, cond, steps).cpu())
     return torch.cat(parts)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bench.errors import UsageError
 
 PRESET = "preset"  # the option that names a preset of the method; no field of a Config
+WEIGHTS = "weights"  # the option that names a published student; no field either
 PATTERN = re.compile(r"^(?P<name>[A-Za-z0-9_.:-]+)(?:\[(?P<options>[^\[\]]*)\])?$")
 
 

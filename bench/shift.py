@@ -136,8 +136,7 @@ def visited_states(
     visits.clear()
     draw_samples(
         generator,
-        lab.space,
-        lab.evaluator.labels,
+        lab.inputs,
         seed=seed,
         count=count,
         steps=steps,

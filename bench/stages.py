@@ -17,7 +17,8 @@ from bench.cell import Cell
 from bench.closure import closure_digest
 from bench.lab import Lab
 from bench.latency import Parts, measure_latency, measure_throughput
-from bench.meter import Meter
+from bench.meter import Meter, metered
+from bench.models import ReleasedStudent, released_student
 from bench.progress import Reporter
 from bench.provenance import provenance
 from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, Record, Row, Status
@@ -27,6 +28,7 @@ from bench.training import Snapshot, Training, snapshot_files
 from metrics.statistics import summarise
 
 AROUND = frozenset({"text encoder", "autoencoder"})  # roles called around the sampler, not evaluations of it
+Student = Snapshot | ReleasedStudent
 NEEDS: tuple[Literal["data", "labels", "pairs", "features"], ...] = ("data", "labels", "pairs", "features")
 
 
@@ -112,16 +114,15 @@ class CellStages:
         """Weights of a snapshot in the students' architecture."""
         assert self.cell.method is not None
         scaling = self.cell.method.cls.student_scaling(self.cell.config, self.lab.space)
-        return Snapshot(path, self.lab.entry.build, scaling)
+        return Snapshot(path, self.lab.entry.build, scaling, self.lab.device)
 
     # ------------------------------------------------------------------ sample and score
 
-    def generator(self, snapshot: Snapshot | None, meter: Meter) -> Generator:
+    def generator(self, snapshot: Student | None, meter: Meter) -> Generator:
         """The cell's generator in counting shells."""
-        students = None if snapshot is None else snapshot.metered(meter)
-        return self.lab.generator(self.cell, meter, students)
+        return self.lab.generator(self.cell, meter, snapshot and metered(snapshot.students, meter))
 
-    def sample(self, snapshot: Snapshot | None, steps: int, seed: int, count: int) -> Path:
+    def sample(self, snapshot: Student | None, steps: int, seed: int, count: int) -> Path:
         """Samples ``0 .. count`` of a block, with the evaluations counted; content-addressed."""
         protocol = self.cell.suite.protocol
         source = self.lab.teacher_sha256 if snapshot is None else file_digest(snapshot.path)
@@ -148,7 +149,7 @@ class CellStages:
         return self.store.stage("samples", inputs, make)
 
     def _draw(
-        self, snapshot: Snapshot | None, steps: int, seed: int, count: int
+        self, snapshot: Student | None, steps: int, seed: int, count: int
     ) -> tuple[np.ndarray, dict[str, float]]:
         """Samples as they are scored, and the evaluations counted per sample, by role."""
         evaluator, meter = self.lab.evaluator, Meter()
@@ -157,8 +158,7 @@ class CellStages:
         with meter.during("sample"):
             x = draw_samples(
                 self.generator(snapshot, meter),
-                self.lab.space,
-                evaluator.labels,
+                self.lab.inputs,
                 seed=seed,
                 count=count,
                 steps=steps,
@@ -186,11 +186,11 @@ class CellStages:
 
         return dict(read_json(self.store.stage("scores", inputs, make) / "scores.json"))
 
-    def row(self, snapshot: Snapshot | None, steps: int, work: float) -> Row:
+    def row(self, snapshot: Student | None, steps: int, work: float) -> Row:
         """One leaderboard row: all repeats of a step count, and its latency."""
         protocol = self.cell.suite.protocol
         self.enter("sample")
-        blocks = [protocol.seed + r for r in range(protocol.repeats)]
+        blocks = protocol.blocks
         samples = [self.sample(snapshot, steps, seed, protocol.samples) for seed in blocks]
         self.note(f"samples-{steps}", samples[0])
         self.enter("metrics")
@@ -209,20 +209,20 @@ class CellStages:
             samples_sha256=file_digest(samples[0] / "samples.safetensors"),
         )
 
-    def latency(self, snapshot: Snapshot | None, steps: int) -> Latency | None:
+    def latency(self, snapshot: Student | None, steps: int) -> Latency | None:
         """Measured time per sample at batch 1; None for reference generators that are no model."""
         if self.cell.kind == "anchor":
             return None
         self.enter("latency")
         return measure_latency(self.generator(snapshot, Meter()), self.parts(snapshot), self.lab, steps)
 
-    def throughput(self, snapshot: Snapshot | None, steps: int) -> Latency | None:
+    def throughput(self, snapshot: Student | None, steps: int) -> Latency | None:
         """Samples per second in the largest batch that fits a GPU; None without one."""
         if self.cell.kind == "anchor" or self.lab.device.type != "cuda":
             return None
         return measure_throughput(self.generator(snapshot, Meter()), self.parts(snapshot), self.lab, steps)
 
-    def parts(self, snapshot: Snapshot | None) -> Parts:
+    def parts(self, snapshot: Student | None) -> Parts:
         """Modules that the cell's generator calls, by stage."""
         teacher = self.lab.net if self.lab.exact is None else self.lab.exact
         networks = [teacher] if snapshot is None else list(dict.fromkeys(snapshot.students.values()))
@@ -252,7 +252,9 @@ class CellStages:
     def record(self) -> Record:
         """Run all stages and put the record together."""
         if self.cell.kind != "student":
-            rows = [self.row(None, steps, 0.0) for steps in self.cell.steps]
+            released, place = self.cell.released, str(self.lab.device)
+            student = released and released_student(self.cell.suite, released, place)
+            rows = [self.row(student, steps, 0.0) for steps in self.cell.steps]
             curve = [self.curve_floor()] if self.cell.kind == "anchor" else []
             return self.bare_record("ok").model_copy(update={"rows": rows, "curve": curve})
         folder = self.distil()

@@ -11,7 +11,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from bench.errors import AssetError, UsageError
-from bench.evaluation import Evaluator, evaluator_for
+from bench.evaluation import evaluator_for
+from bench.evaluator import Evaluator
 from bench.record import MetricValue, Record, Row, read_record
 from bench.stages import metric_value
 from bench.store import digest, file_digest, read_json

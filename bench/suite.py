@@ -7,18 +7,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from bench.budget import Budget
 from bench.errors import UsageError, unknown
+from bench.parts import Files, Model, Part, PublishedStudent, Smoke, is_place, placed
 from bench.plugins.suites import brought_suites
 from bench.reported import ReportedOn
-
-
-class Part(BaseModel):
-    """Base of all parts: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from bench.suite_protocol import Protocol, PublishedProtocol
 
 
 class MetricColumn(Part):
@@ -29,23 +25,6 @@ class MetricColumn(Part):
     better: Literal["lower", "higher", "none"] = Field(description="'none' is shown and never ranked by")
     digits: int = Field(3, ge=0, description="decimals in tables")
     about: str = Field(description="one sentence: what it measures, and its unit")
-
-
-class Protocol(Part):
-    """How samples are drawn and scored; any change of a field is a new id."""
-
-    id: str
-    evaluator: Literal["points", "images"]
-    samples: int = Field(gt=0, description="samples per repeat")
-    repeats: int = Field(gt=0, description="independent sample blocks")
-    seed: int = Field(description="sampling seed of the first repeat; repeat r uses seed + r")
-    labels: Literal["balanced", "none"]
-    curve_samples: int = Field(gt=0, description="samples of a curve point")
-    curve_seed: int = Field(description="sampling seed of curve points, disjoint from the repeats")
-    batch: int = Field(gt=0, description="sampling batch; results do not depend on it")
-    extractor_sha256: str | None = Field(
-        None, description="digest of the feature network, null if none is used"
-    )
 
 
 class SolverRows(Part):
@@ -82,11 +61,11 @@ class Suite(Part):
     version: str = Field(pattern=r"^\d+\.\d+$")
     title: str
     about: str
-    teacher: str = Field(description="key of baselines.teachers.registry")
+    teacher: str = Field(description="key of baselines.teachers.registry; a name where 'model' is given")
     primary: str = Field(description="metric that ranks")
     nfe: tuple[int, ...] = Field(description="step counts asked of every method by default")
     seeds: int = Field(1, gt=0, description="training seeds by default")
-    protocol: Protocol
+    protocol: Protocol | PublishedProtocol = Field(discriminator="evaluator")
     metrics: tuple[MetricColumn, ...]
     budgets: dict[str, Budget]
     teacher_rows: SolverRows
@@ -99,7 +78,51 @@ class Suite(Part):
         default_factory=dict, description="presets of methods that wrap one of the others"
     )
     reported: ReportedOn | None = Field(None, description="the papers' numbers to show; they decide nothing")
-    assets: tuple[str, ...] = Field((), description="files to fetch (bench.assets); decides no number itself")
+    model: Model | None = Field(None, description="network of a published teacher")
+    files: Files | None = Field(None, description="what a suite with 'model' reads")
+    published: tuple[PublishedStudent, ...] = Field((), description="students with released weights")
+    smoke: Smoke = Smoke()
+    assets: tuple[str, ...] = Field((), description="further files to fetch; they decide no number")
+
+    @model_validator(mode="after")
+    def whole(self) -> Suite:
+        """Model, files and a published protocol come together."""
+        given = {
+            "model": self.model is not None,
+            "files": self.files is not None,
+            "protocol.evaluator = 'published'": isinstance(self.protocol, PublishedProtocol),
+        }
+        if len(set(given.values())) > 1:
+            found = ", ".join(name for name, there in given.items() if there)
+            raise ValueError(f"found only {found}; expected all or none of {', '.join(given)}")
+        return self
+
+    @property
+    def labelled(self) -> bool:
+        """Whether samples are asked for by class."""
+        return self.model.classes > 0 if self.model else self.protocol.labels != "none"
+
+    @property
+    def all_assets(self) -> tuple[str, ...]:
+        """Ids of every asset that it can use, each once."""
+        students = [one.file for one in self.published]
+        wanted = dict.fromkeys([*self.own_files, *students, *self.assets])
+        return tuple(name for name in wanted if not is_place(name))
+
+    @property
+    def own_files(self) -> tuple[str, ...]:
+        """Files of teacher, evaluation and data under its protocol, by name; none where all ships."""
+        if self.files is None or not isinstance(self.protocol, PublishedProtocol):
+            return ()
+        law, files = self.protocol.law, self.files
+        found = (files.teacher, files.extractor_for(law), files.reference_for(law), files.data, files.decoder)
+        return tuple(name for name in found if name is not None)
+
+    def under(self, protocol: str) -> Suite:
+        """The same suite under another of its protocols; raises UsageError if it has none of that name."""
+        if not isinstance(self.protocol, PublishedProtocol):
+            raise UsageError(f"--protocol: suite {self.name} has one protocol only, {self.protocol.id}")
+        return self.model_copy(update={"protocol": self.protocol.under(protocol)})
 
     @property
     def id(self) -> str:
@@ -108,9 +131,9 @@ class Suite(Part):
 
     @property
     def default_methods(self) -> tuple[str, ...]:
-        """Selectors of what runs if no method is named: all with a preset, wrappers over their ``bases``."""
+        """Runs if no method is named: published students, methods with a preset, wrappers over ``bases``."""
         wrapped = [f"{name}[base={base}]" for name, preset in self.wrappers.items() for base in preset.bases]
-        return (*self.methods, *wrapped)
+        return (*(one.label for one in self.published), *self.methods, *wrapped)
 
     def column(self, key: str) -> MetricColumn:
         """The column of a metric; raises UsageError for an unknown key."""
@@ -170,9 +193,18 @@ def parse_suite(path: Path) -> Suite:
         suite = Suite.model_validate(raw)
     except ValidationError as error:
         raise UsageError(describe(path, error)) from error
+    suite = anchored(suite, path.resolve().parent)
     if suite.primary not in {column.key for column in suite.metrics}:
         raise unknown("metric", suite.primary, [c.key for c in suite.metrics], f"{path}: key 'primary'")
     return suite
+
+
+def anchored(suite: Suite, folder: Path) -> Suite:
+    """The same suite with the paths in it made absolute from the folder of its file."""
+    if suite.files is None:
+        return suite
+    students = tuple(one.model_copy(update={"file": placed(one.file, folder)}) for one in suite.published)
+    return suite.model_copy(update={"files": suite.files.placed(folder), "published": students})
 
 
 def describe(path: Path | str, error: ValidationError) -> str:
@@ -180,6 +212,8 @@ def describe(path: Path | str, error: ValidationError) -> str:
     errors = error.errors()  # a misspelt key is the cause of the missing one
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     loc = [str(part) for part in first["loc"]]
+    if loc[0] == "protocol" and len(loc) > 2:  # the evaluator, by which pydantic chose the part
+        del loc[1]
     if first["type"] == "extra_forbidden":
         known = known_keys(loc[:-1])
         return (
@@ -187,6 +221,10 @@ def describe(path: Path | str, error: ValidationError) -> str:
             if known
             else (f"{path}: unknown key {'.'.join(loc)!r}")
         )
+    if first["type"].startswith("union_tag"):  # no such evaluator, or none given
+        found = repr(first["input"].get("evaluator", "nothing"))
+        expected = first.get("ctx", {}).get("expected_tags", "'points', 'images', 'published'")
+        return f"{path}: key 'protocol.evaluator': found {found}, expected: one of {expected}"
     found = "nothing" if first["type"] == "missing" else repr(first["input"])
     return f"{path}: key {'.'.join(loc)!r}: found {found}, expected: {first['msg']}"
 
@@ -195,6 +233,10 @@ def known_keys(loc: list[str]) -> list[str]:
     """Field names of the part that a location of the suite schema points into."""
     parts: dict[str, type[BaseModel]] = {
         "protocol": Protocol,
+        "model": Model,
+        "files": Files,
+        "published": PublishedStudent,
+        "smoke": Smoke,
         "metrics": MetricColumn,
         "budgets": Budget,
         "teacher_rows": SolverRows,

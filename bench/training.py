@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -26,7 +25,6 @@ from bench.atomic import write_atomic
 from bench.budget import Budget, watchdog
 from bench.context import RunContext
 from bench.errors import BenchError
-from bench.meter import Metered
 
 SNAPSHOT_FRACTIONS = (0.0, *(2.0**-k for k in range(6, -1, -1)))  # of the work budget
 CHECKPOINT_SECONDS = 20.0
@@ -224,7 +222,13 @@ class Snapshot:
         students: denoisers by step count (one object where one network serves several).
     """
 
-    def __init__(self, path: Path, build: Callable[[], Denoiser], scaling: Scaling | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        build: Callable[[], Denoiser],
+        scaling: Scaling | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
         self.path = path
         with safe_open(path, framework="pt") as stream:
             meta = json.loads(stream.metadata()["snapshot"])
@@ -239,10 +243,5 @@ class Snapshot:
             denoiser.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
             )
-            networks[role] = denoiser.eval().requires_grad_(False)
+            networks[role] = denoiser.eval().requires_grad_(False).to(device)
         self.students = {int(steps): networks[role] for steps, role in meta["serves"].items()}
-
-    def metered(self, meter: Any) -> dict[int, Metered]:
-        """The students in counting shells (role "student")."""
-        shells = {id(net): Metered(net, "student", meter) for net in self.students.values()}
-        return {steps: shells[id(net)] for steps, net in self.students.items()}

@@ -43,8 +43,8 @@ class Measure(ABC):
 class FrechetTo(Measure):
     """Frechet distance to a reference's moments; holds moments only."""
 
-    def __init__(self, key: str, part: str, reference: Moments, ddof: int) -> None:
-        self.key, self.part, self.reference, self.ddof = key, part, reference, ddof
+    def __init__(self, key: str, part: str, reference: Moments, ddof: int, singular: bool = False) -> None:
+        self.key, self.part, self.reference, self.ddof, self.singular = key, part, reference, ddof, singular
         self.extras = frozenset({Extra.SPATIAL}) if part == "spatial" else frozenset()
         self.running = RunningMoments()
 
@@ -52,7 +52,8 @@ class FrechetTo(Measure):
         self.running.update(getattr(features, self.part).cpu().numpy())
 
     def values(self) -> dict[str, float]:
-        return {self.key: frechet_distance(self.running.moments(self.ddof), self.reference)}
+        moments = self.running.moments(self.ddof)
+        return {self.key: frechet_distance(moments, self.reference, allow_singular=self.singular)}
 
 
 class Score(Measure):
@@ -101,7 +102,10 @@ def measures_of(protocol: Protocol, reference: Reference | None) -> list[Measure
     made: list[Measure] = []
     for key in protocol.metrics:
         if key in PARTS and reference is not None:
-            made.append(FrechetTo(key, PARTS[key], reference.moments[PARTS[key]], ddof))
+            moments = reference.moments[PARTS[key]]
+            # a protocol that itself asks for so few samples (a smoke run's) has no full rank to hope for
+            singular = protocol.sampling is not None and protocol.sampling.samples <= moments.dimension
+            made.append(FrechetTo(key, PARTS[key], moments, ddof, singular))
         elif key == "inception_score" and protocol.inception_score:
             made.append(Score(protocol.inception_score.splits))
         elif key not in ("precision", "recall"):

@@ -26,6 +26,7 @@ from bench.report.protocols import value_text as protocol_value
 from bench.selector import parse_selector
 from bench.stages import AROUND
 from bench.suite import load_suite, suite_names
+from bench.suite_protocol import PublishedProtocol
 from metrics.protocols.registry import shipped_protocols
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -243,7 +244,17 @@ def test_tables_of_a_suite_are_those_of_its_file(name: str) -> None:
     assert re.findall(r"^- `(.+?)`", anchors, re.MULTILINE) == list(suite.anchors)
 
 
-@pytest.mark.parametrize("name", SUITE_PAGES)
+@pytest.mark.parametrize("name", [name for name in SUITE_PAGES if load_suite(name).model])
+def test_page_of_a_real_suite_names_its_protocols_and_students(name: str) -> None:
+    suite, page = load_suite(name), f"docs/suites/{name}.md"
+    assert isinstance(suite.protocol, PublishedProtocol)
+    named = re.findall(r"`([\w-]+@\d+)`", section(page, "Protocols"))
+    assert named == [suite.protocol.id, *suite.protocol.others]
+    listed = [[one.label, one.file] for one in suite.published]
+    assert [row[:2] for row in rows(section(page, "Published students"))] == listed
+
+
+@pytest.mark.parametrize("name", [name for name in SUITE_PAGES if not load_suite(name).model])
 def test_fields_of_a_protocol_are_those_of_the_suite(name: str) -> None:
     protocol = load_suite(name).protocol
     expected = [

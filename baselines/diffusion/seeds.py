@@ -13,23 +13,25 @@ class SeededNoise:
 
     A generator is read in order: the latent, then one label (class-conditional sets), then the noise of
     steps 1, 2, ...
-    House runs use ``SampleNoise``, which needs no order.
+    Other protocols use ``SampleNoise``, which needs no order.
 
     Args:
         seeds: one for each sample; taken modulo 2^32.
         shape: of one sample, without the batch axis.
         device: of the generators; values differ between device classes.
+        classes: of the labels drawn after the latents; 0 for unconditional sets, which draw none.
     """
 
     def __init__(
-        self, seeds: Sequence[int], shape: tuple[int, ...], device: str | torch.device = "cpu"
+        self,
+        seeds: Sequence[int],
+        shape: tuple[int, ...],
+        device: str | torch.device = "cpu",
+        classes: int = 0,
     ) -> None:
         self.seeds, self.shape, self.device = tuple(seeds), shape, torch.device(device)
-        self._restart()
-
-    def _restart(self) -> None:
-        self.generators = [torch.Generator(self.device).manual_seed(seed % 2**32) for seed in self.seeds]
-        self.next_step = 0
+        self.classes, self.next_step = classes, 0
+        self.generators: list[torch.Generator] = []
 
     def _normal(self, dtype: torch.dtype) -> Tensor:
         draws = [
@@ -38,20 +40,29 @@ class SeededNoise:
         return torch.stack(draws)
 
     def initial(self) -> Tensor:
-        """The latent ``[B, *shape]`` in fp32; generators start anew."""
-        self._restart()
+        """The latent ``[B, *shape]`` in fp32; generators start anew, and labels are drawn after it."""
+        self.generators = [torch.Generator(self.device).manual_seed(seed % 2**32) for seed in self.seeds]
         self.next_step = 1
-        return self._normal(torch.float32)
+        latent = self._normal(torch.float32)
+        if self.classes:
+            draws = [
+                torch.randint(self.classes, (), generator=g, device=self.device) for g in self.generators
+            ]
+            self._labels = torch.stack(draws)
+        return latent
 
-    def labels(self, classes: int) -> Tensor:
-        """A uniform class for each sample ``[B]``, drawn between the latent and the first step.
+    @property
+    def labels(self) -> Tensor:
+        """A uniform class for each sample ``[B]``.
 
         Raises:
-            ValueError: not asked for right after the latent.
+            ValueError: the set is unconditional.
         """
-        self._check(1, "labels")
-        draws = [torch.randint(classes, (), generator=g, device=self.device) for g in self.generators]
-        return torch.stack(draws)
+        if not self.classes:
+            raise ValueError("seeded noise of an unconditional set draws no labels")
+        if self.next_step == 0:
+            self.initial()
+        return self._labels
 
     def at(self, step: int) -> Tensor:
         """Noise ``[B, *shape]`` of a step in fp64; step 0 is the latent.
@@ -61,14 +72,11 @@ class SeededNoise:
         """
         if step == 0:
             return self.initial()
-        self._check(step, f"step {step}")
-        self.next_step += 1
-        return self._normal(torch.float64)
-
-    def _check(self, step: int, asked: str) -> None:
         if step != self.next_step:
             expected = f"step {self.next_step}" if self.next_step else "the latent"
             raise ValueError(
-                f"seeded noise is read in order: {asked} was asked for, {expected} is next; "
+                f"seeded noise is read in order: step {step} was asked for, {expected} is next; "
                 "take SampleNoise for any order"
             )
+        self.next_step += 1
+        return self._normal(torch.float64)

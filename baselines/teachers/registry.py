@@ -31,15 +31,31 @@ class WeightsError(ValueError):
     """A weight file is missing or does not have the digest that its record states."""
 
 
-@dataclass(frozen=True)
-class TeacherEntry:
-    """A teacher by name: how to build it, train it and draw its data."""
+@dataclass(frozen=True, kw_only=True)
+class TeacherModel:
+    """A teacher and its data: how to build its network, weights not yet set, and how to draw.
+
+    Attributes:
+        draw: of the data; draw_conditions: what data-free methods are given, by default the same.
+        exact: closed form, where there is one.
+    """
 
     space: Space
     build: Callable[[], Denoiser]
-    training: Callable[[], DenoiserTraining]
     draw: Draw
+    draw_conditions: Draw | None = None
     exact: Callable[[], Denoiser] | None = None
+
+    def draw_for(self, *, data_free: bool) -> Draw:
+        """The data iterator of a method."""
+        return self.draw_conditions if data_free and self.draw_conditions else self.draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherEntry(TeacherModel):
+    """A teacher that ships, with its training."""
+
+    training: Callable[[], DenoiserTraining]
     held_out: Callable[[], tuple[Tensor, Cond]] | None = None
 
 

@@ -34,7 +34,7 @@ def plan(
         plugins=tuple(plugin or ()),
     )
     loaded, cells, notes = resolve(request)
-    for asset in asset_lines(loaded.assets, f"suite {loaded.id}"):
+    for asset in asset_lines(loaded.all_assets, f"suite {loaded.id}"):
         typer.echo(asset)
     lines = estimate(loaded, cells)
     typer.echo(f"{loaded.id}: {len(cells)} cells, budget {budget}. {loaded.about}")

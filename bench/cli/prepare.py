@@ -58,7 +58,7 @@ def wanted(suite: str | None, names: list[str]) -> tuple[list[str], str]:
     from bench.suite import load_suite
 
     loaded = load_suite(suite)
-    return [*loaded.assets, *names], f"suite {loaded.id}"
+    return [*loaded.all_assets, *names], f"suite {loaded.id}"
 
 
 def agree(licences: list[str]) -> bool:

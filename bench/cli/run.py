@@ -22,6 +22,9 @@ References = Annotated[bool, typer.Option(help="also measure teacher, plain solv
 Students = Annotated[bool, typer.Option(help="train methods; without, only references are measured")]
 Smoke = Annotated[bool, typer.Option(help="tiny budget and samples: checks the path, is not a result")]
 Offline = Annotated[bool, typer.Option("--offline", help="let nothing use the network")]
+ProtocolId = Annotated[
+    str | None, typer.Option("--protocol", help="another of the suite's protocols, that of a paper say")
+]
 Isolate = Annotated[bool, typer.Option(help="run the cells of plugins in processes of their own")]
 Memory = Annotated[
     int | None,
@@ -49,27 +52,16 @@ def run(
     smoke: Smoke = False,
     fail_fast: FailFast = False,
     offline: Offline = False,
+    protocol: ProtocolId = None,
 ) -> None:
     """Run cells and print their leaderboard. Exit status 1 if a cell failed (the others ran)."""
     from bench.launch import Request, execute
 
+    command = portable(sys.argv[1:]) if sys.argv[1:2] == ["run"] else f"bench run --suite {suite}"
     request = Request(
-        suite=suite,
-        methods=tuple(method or ()),
-        budget=budget,
-        nfe=parse_steps(nfe),
-        seeds=seeds,
-        device=device,
-        out=out,
-        plugins=tuple(plugin or ()),
-        isolate=isolate,
-        memory_mib=plugin_memory,
-        threads=threads,
-        references=references,
-        students=students,
-        smoke=smoke,
-        fail_fast=fail_fast,
-        offline=offline,
-        command=portable(sys.argv[1:]) if sys.argv[1:2] == ["run"] else f"bench run --suite {suite}",
-    )
+        suite=suite, methods=tuple(method or ()), budget=budget, nfe=parse_steps(nfe), seeds=seeds,
+        device=device, out=out, plugins=tuple(plugin or ()), isolate=isolate, memory_mib=plugin_memory,
+        threads=threads, references=references, students=students, smoke=smoke, fail_fast=fail_fast,
+        offline=offline, protocol=protocol, command=command,
+    )  # fmt: skip
     raise typer.Exit(execute(request))

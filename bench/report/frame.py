@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.report.statistics import Estimate, clearly_better
+from bench.report.statistics import Aggregate, Estimate, clearly_better
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,13 @@ class Against:
 
 @dataclass(frozen=True)
 class Frame:
-    """What every line of a table is shown against."""
+    """What every line of a table is shown against; ``aggregate``: what is shown of a record's repeats."""
 
     primary: str
     better: str
     floor: float | None
     solvers: tuple[tuple[str, int, Estimate], ...]
+    aggregate: Aggregate = "mean"
 
     def excess(self, metrics: dict[str, Estimate]) -> float | None:
         """Primary metric beyond the floor; None if either is missing."""

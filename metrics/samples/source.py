@@ -145,6 +145,21 @@ class ArrayImages(ImageSource):
         return to_uint8(part, self.pixels.rounding)
 
 
+class MemoryImages(ImageSource):
+    """Images that were just made: uint8 ``[N, C, H, W]``."""
+
+    def __init__(self, images: np.ndarray, pixels: Pixels) -> None:
+        super().__init__(Path("samples"), len(images), pixels)
+        self.images = images
+
+    def labels(self) -> np.ndarray | None:
+        return None
+
+    def _raw(self) -> Iterator[tuple[str, np.ndarray]]:
+        for image in self.images:
+            yield "samples", image
+
+
 def side(shape: tuple[int, ...]) -> str:
     """``W x H`` of ``[C, H, W]``."""
     return f"{shape[2]} x {shape[1]}"

@@ -77,11 +77,21 @@ def test_churn_raises_levels_within_its_window() -> None:
 
 
 def test_seeds_do_not_depend_on_the_batch() -> None:
-    together, alone = SeededNoise([5, 9], (2, 3)), SeededNoise([9], (2, 3))
-    for read in (lambda n: n.initial(), lambda n: n.labels(10), lambda n: n.at(1), lambda n: n.at(2)):
+    together, alone = SeededNoise([5, 9], (2, 3), classes=10), SeededNoise([9], (2, 3), classes=10)
+    for read in (lambda n: n.initial(), lambda n: n.labels, lambda n: n.at(1), lambda n: n.at(2)):
         assert torch.equal(read(together)[1:], read(alone))
     assert torch.equal(together.at(0), together.initial())
     assert torch.equal(SeededNoise([2**32 + 9], (2, 3)).initial(), alone.initial())
+
+
+def test_labels_are_drawn_between_latent_and_first_step() -> None:
+    generator = torch.Generator().manual_seed(7)
+    latent, label = torch.randn(2, 3, generator=generator), torch.randint(10, (), generator=generator)
+    step = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    noise = SeededNoise([7], (2, 3), classes=10)
+    assert noise.labels.tolist() == [label]
+    assert torch.equal(noise.initial()[0], latent) and torch.equal(noise.at(1)[0], step)
+    assert noise.labels.tolist() == [label]
 
 
 def test_seeded_noise_is_read_in_order() -> None:
@@ -90,8 +100,8 @@ def test_seeded_noise_is_read_in_order() -> None:
         noise.at(1)
     noise.initial()
     noise.at(1)
-    with pytest.raises(ValueError, match="labels was asked for, step 2 is next"):
-        noise.labels(4)
+    with pytest.raises(ValueError, match="unconditional set draws no labels"):
+        _ = noise.labels
     with pytest.raises(ValueError, match="step 3 was asked for, step 2 is next"):
         noise.at(3)
 

@@ -110,7 +110,7 @@ def test_row_can_be_loaded_and_sampled(finished: Path) -> None:
     # the tiny suite is no shipped one: load by hand what bench.load would look up by name
     from bench.api import last_snapshot
     from bench.lab import Lab
-    from bench.meter import Meter
+    from bench.meter import Meter, metered
     from bench.sampling import draw_samples
     from bench.suite import load_suite
     from bench.training import Snapshot
@@ -118,14 +118,13 @@ def test_row_can_be_loaded_and_sampled(finished: Path) -> None:
     lab = Lab.open(load_suite("gmm2d"))
     from baselines.progressive import PDConfig, ProgressiveDistillation
 
-    students = Snapshot(last_snapshot(folder), lab.entry.build).metered(Meter())
+    students = metered(Snapshot(last_snapshot(folder), lab.entry.build).students, Meter())
     generator = ProgressiveDistillation.generator(students, PDConfig(), lab.space)
     for batch in (1, 7, 500):  # the batch size does not matter
         count = 21 if batch == 1 else 200
         x = draw_samples(
             generator,
-            lab.space,
-            lab.evaluator.labels,
+            lab.inputs,
             seed=1000,
             count=count,
             steps=4,

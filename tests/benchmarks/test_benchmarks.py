@@ -72,8 +72,7 @@ def test_one_step_samples(benchmark, suite: str) -> None:
     def sample() -> torch.Tensor:
         return draw_samples(
             OneStep(),
-            lab.space,
-            lab.evaluator.labels,
+            lab.inputs,
             seed=0,
             count=500,
             steps=1,

@@ -120,8 +120,7 @@ def test_generate_and_measure(benchmark, show, tmp_path: Path, monkeypatch) -> N
     def generate_and_measure(seed: int) -> RunningMoments:
         x = draw_samples(
             generator,
-            lab.space,
-            lab.evaluator.labels,
+            lab.inputs,
             seed=seed,
             count=64,
             steps=35,

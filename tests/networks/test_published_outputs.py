@@ -52,10 +52,11 @@ class Spy:
 @pytest.mark.parametrize("row", TABLE["samplers"], ids=lambda r: f"{r['network']}-churn{len(r['churn'])}")
 def test_trajectories_of_edm(row: dict[str, Any]) -> None:
     net, options = denoiser(row["network"]), NETWORKS[row["network"]]["network"]
-    noise = SeededNoise(row["seeds"], (options["channels"], *[options["resolution"]] * 2))
+    classes = 0 if row["labels"] is None else options["label_dim"]
+    noise = SeededNoise(row["seeds"], (options["channels"], *[options["resolution"]] * 2), classes=classes)
     levels = supported_levels(net.scaling, KarrasGrid(), row["steps"])
     x = (noise.initial() * levels[0]).float()
-    label = None if row["labels"] is None else noise.labels(options["label_dim"])
+    label = None if row["labels"] is None else noise.labels
     assert label is None or label.tolist() == row["labels"]
     nearest = getattr(net.scaling, "nearest", lambda sigma: sigma)
     churn = {f"{key[2:]}": value for key, value in row["churn"].items()}

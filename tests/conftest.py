@@ -1,4 +1,4 @@
-"""Fixtures that several files of this folder use."""
+"""Fixtures that several folders use."""
 
 from __future__ import annotations
 

@@ -1,0 +1,128 @@
+"""Evaluation of a suite of published models: FID and its kin under a protocol that papers share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines.diffusion.cond import Cond
+from baselines.streams import numpy_generator
+from bench.errors import AssetError, unknown
+from bench.evaluator import Evaluator
+from bench.files import find_file
+from bench.models import Stored, open_data
+from bench.parts import Files, Model
+from bench.sampling import Inputs, NumberedInputs
+from bench.suite import Suite
+from bench.suite_protocol import PublishedProtocol
+from metrics.features.extractor import Extractor
+from metrics.features.registry import load_extractor
+from metrics.measure import feed, load_reference, measures_of
+from metrics.protocols.record import Pixels, Protocol
+from metrics.reference import Reference
+from metrics.samples.preparation import to_uint8
+from metrics.samples.source import MemoryImages
+
+
+@dataclass(frozen=True)
+class ImageEvaluator(Evaluator):
+    """Images in the features of a published network.
+
+    Attributes:
+        law: the protocol; model, files: the suite's; device: where the feature network runs.
+    """
+
+    law: Protocol
+    model: Model
+    files: Files
+    device: str = "cpu"
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        """The feature network, its digest checked before it is loaded."""
+        part = self.law.extractor
+        assert part is not None
+        path = find_file(self.files.extractor_for(self.law))
+        try:
+            return load_extractor(part.name, path, sha256=part.asset.sha256, device=self.device)
+        except ValueError as error:
+            raise AssetError(f"{self.law.id}: {error}") from error
+
+    @cached_property
+    def reference(self) -> Reference:
+        """Statistics from their file, or computed from the training data."""
+        path = find_file(self.files.reference_for(self.law) or self.files.data)
+        try:
+            return load_reference(path, self.law, self.extractor)
+        except ValueError as error:
+            raise AssetError(str(error)) from error
+
+    @property
+    def data(self) -> Stored:
+        """The training data."""
+        return open_data(self.files.data, self.model)
+
+    @property
+    def extractor_sha256(self) -> str | None:
+        return self.extractor.sha256
+
+    @property
+    def reference_sha256(self) -> str | None:
+        return self.reference.sha256
+
+    @property
+    def pixel_law(self) -> Pixels:
+        """What the protocol says of pixels."""
+        assert self.law.pixels is not None
+        return self.law.pixels
+
+    def inputs(self, shape: tuple[int, ...]) -> Inputs:
+        assert self.law.sampling is not None
+        if self.law.sampling.seeds == "number":
+            return NumberedInputs(shape, self.model.classes)
+        return super().inputs(shape)
+
+    def labels(self, indices: range, seed: int = 0) -> Cond:
+        assert self.law.sampling is not None
+        classes = self.model.classes
+        if not classes:
+            return Cond()
+        match self.law.sampling.labels:
+            case "balanced":
+                chosen = [i % classes for i in indices]
+            case "uniform":
+                chosen = [int(numpy_generator(seed, "labels", i).integers(classes)) for i in indices]
+            case _:  # empirical: those of training images
+                known = self.data.labels
+                assert known is not None
+                rows = [int(numpy_generator(seed, "labels", i).integers(len(known))) for i in indices]
+                chosen = known[rows].tolist()
+        return Cond(label=torch.tensor(chosen))
+
+    def pixels(self, x: Tensor) -> np.ndarray:
+        return to_uint8(x.clamp(-1, 1).cpu().numpy(), self.pixel_law.rounding)
+
+    def score(self, samples: np.ndarray, seed: int) -> dict[str, float]:
+        measures = measures_of(self.law, self.reference)
+        feed(MemoryImages(samples, self.pixel_law), self.extractor, measures)
+        found = {key: value for each in measures for key, value in each.values().items()}
+        return {key: found[key] for key in self.law.metrics}
+
+    def anchor(self, name: str, count: int, seed: int) -> np.ndarray:
+        data = self.data
+        if name != "real":
+            raise unknown("anchor", name, ["real"])
+        rows = numpy_generator(seed, "sample-noise", 1).permutation(len(data))[:count]
+        x0 = [data.image(int(row)) for row in rows]  # type: ignore[union-attr]
+        return np.stack([x0[i % len(x0)] for i in range(count)])
+
+
+def published_evaluator(suite: Suite, device: str) -> ImageEvaluator:
+    """The evaluator of a suite of published models."""
+    assert suite.model is not None and suite.files is not None
+    assert isinstance(suite.protocol, PublishedProtocol)
+    return ImageEvaluator(suite.protocol.law, suite.model, suite.files, device)

@@ -1,0 +1,102 @@
+"""Parts of a suite file that name published models: network, files, students, the size of a smoke run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from metrics.protocols.record import Protocol as Law
+
+PLACES = (".", "/", "~")  # a file of one's own begins so; anything else is the id of an asset
+
+
+class Part(BaseModel):
+    """Base of all parts: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Model(Part):
+    """The network of a published teacher, so that its cost is known without its weights."""
+
+    network: Literal["SongUNet", "DhariwalUNet", "EDM2UNet"]
+    resolution: int = Field(gt=0, description="side of the network's input, pixels or latents")
+    channels: int = Field(3, gt=0)
+    classes: int = Field(0, ge=0, description="0: unconditional")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of activations, on a GPU")
+    options: dict[str, Any] = Field(description="the other arguments of the network")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one sample."""
+        return (self.channels, self.resolution, self.resolution)
+
+
+class Files(Part):
+    """What a suite of published models reads: ids of assets, or paths (from the suite file's folder)."""
+
+    teacher: str = Field(description="weights of the teacher")
+    data: str = Field(description="training data: EDM's zip, a folder of images, or EDM2's latents")
+    references: tuple[str, ...] = Field(
+        (), description="statistics of real images; a protocol takes the first it lists, else the data's"
+    )
+    extractor: str | None = Field(None, description="in place of the feature network that a protocol names")
+    decoder: str | None = Field(None, description="folder of the autoencoder, where samples are latents")
+
+    def placed(self, folder: Path) -> Files:
+        """The same with paths made absolute from a folder."""
+        found = {key: placed(value, folder) for key, value in self.model_dump().items()}
+        return Files(**found)
+
+    def extractor_for(self, law: Law) -> str:
+        """Weights of the feature network of a protocol."""
+        assert law.extractor is not None
+        return self.extractor or law.extractor.asset.id
+
+    def reference_for(self, law: Law) -> str | None:
+        """Statistics for a protocol; None if they are computed from the data.
+
+        A file of one's own serves any protocol, since it is checked when it is read.
+        """
+        listed = [asset.id for asset in law.reference.assets] if law.reference else []
+        return next((name for name in self.references if is_place(name) or name in listed), None)
+
+
+class PublishedStudent(Part):
+    """Weights of a student that its authors released: loaded and measured, never trained here."""
+
+    method: str = Field(description="whose sampler draws from it")
+    weights: str = Field("published", description="its name in ``method[weights=NAME]``")
+    file: str = Field(description="asset or path")
+    steps: tuple[int, ...] = Field((1,), description="step counts that it serves")
+    options: dict[str, Any] = Field(default_factory=dict, description="of the sampler: the method's Config")
+    note: str = Field("", description="what is known of its training")
+
+    @property
+    def label(self) -> str:
+        """As it is named on the command line."""
+        return f"{self.method}[weights={self.weights}]"
+
+
+class Smoke(Part):
+    """Sizes of a run that only checks the path."""
+
+    work: int = Field(20_000, gt=0, description="units of each training")
+    samples: int = Field(400, gt=0, description="of each block")
+    batch: int | None = Field(None, gt=0, description="of training and sampling; null: the suite's")
+
+
+def is_place(name: str) -> bool:
+    """Whether a file is named by its path, not by the id of an asset."""
+    return name.startswith(PLACES)
+
+
+def placed(value: Any, folder: Path) -> Any:
+    """Paths made absolute; ids of assets, and nothing, as they are."""
+    if isinstance(value, tuple | list):
+        return tuple(placed(one, folder) for one in value)
+    if value is None or not is_place(value):
+        return value
+    return str((folder / Path(value).expanduser()).resolve())

@@ -1,0 +1,142 @@
+"""How a suite's samples are drawn and scored: by rules of its own, or by a protocol that papers share."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from bench.errors import unknown
+from bench.parts import Part
+from metrics.protocols.record import Protocol as Law
+from metrics.protocols.registry import shipped_protocols
+
+SMOKE_REPEATS = 2
+
+
+class Protocol(Part):
+    """The rules of an embedded suite; any change of a field is a new id."""
+
+    id: str
+    evaluator: Literal["points", "images"]
+    samples: int = Field(gt=0, description="samples per repeat")
+    repeats: int = Field(gt=0, description="independent sample blocks")
+    seed: int = Field(description="sampling seed of the first repeat; repeat r uses seed + r")
+    labels: Literal["balanced", "none"]
+    curve_samples: int = Field(gt=0, description="samples of a curve point")
+    curve_seed: int = Field(description="sampling seed of curve points, disjoint from the repeats")
+    batch: int = Field(gt=0, description="sampling batch; results do not depend on it")
+    extractor_sha256: str | None = Field(
+        None, description="digest of the feature network, null if none is used"
+    )
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Seed of each repeat."""
+        return tuple(range(self.seed, self.seed + self.repeats))
+
+    @property
+    def aggregate(self) -> Literal["mean", "min"]:
+        """What the headline is of the repeats."""
+        return "mean"
+
+    @property
+    def provisional(self) -> bool:
+        """Whether a file that decides numbers is not pinned."""
+        return self.evaluator == "images" and self.extractor_sha256 is None
+
+    def smoke(self, samples: int, batch: int | None) -> Protocol:
+        """The same with few samples, under an id of its own."""
+        sizes = {"samples": samples, "curve_samples": samples, "repeats": SMOKE_REPEATS}
+        return self.model_copy(update=sizes | {"id": f"{self.id}-smoke", "batch": batch or self.batch})
+
+
+class PublishedProtocol(Part):
+    """A protocol of ``metrics.protocols`` by its id, with what a run needs besides.
+
+    Attributes:
+        law: that protocol; it is looked up, not written in suite files.
+    """
+
+    id: str
+    evaluator: Literal["published"]
+    others: tuple[str, ...] = Field((), description="further protocols that --protocol may name")
+    curve_samples: int = Field(gt=0, description="samples of a curve point")
+    curve_seed: int = Field(description="sampling seed of curve points, disjoint from the repeats")
+    batch: int = Field(gt=0, description="sampling batch; results do not depend on it")
+    law: Law
+
+    @model_validator(mode="before")
+    @classmethod
+    def look_up(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """Find the law by its id."""
+        if "law" in raw:
+            raise ValueError("key 'law' is looked up by the id; leave it out")
+        for name in (raw.get("id", ""), *raw.get("others", ())):
+            law = shipped_protocols().get(name)
+            if law is None:
+                raise ValueError(str(unknown("protocol", name, shipped_protocols())))
+            if law.sampling is None or law.pixels is None or law.extractor is None:
+                raise ValueError(f"protocol {name} does not score images in features")
+        return raw | {"law": shipped_protocols()[raw["id"]]}
+
+    @property
+    def samples(self) -> int:
+        """Samples per repeat."""
+        assert self.law.sampling is not None
+        return self.law.sampling.samples
+
+    @property
+    def repeats(self) -> int:
+        """Independent sample blocks."""
+        return self.law.repeats.count
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Seed, or first number, of each repeat."""
+        assert self.law.sampling is not None
+        return self.law.sampling.blocks
+
+    @property
+    def seed(self) -> int:
+        """Of the first repeat."""
+        return self.blocks[0]
+
+    @property
+    def labels(self) -> str:
+        """Label law, where the data has classes."""
+        assert self.law.sampling is not None
+        return self.law.sampling.labels
+
+    @property
+    def aggregate(self) -> Literal["mean", "min"]:
+        """What the headline is of the repeats."""
+        return self.law.repeats.aggregate
+
+    @property
+    def provisional(self) -> bool:
+        """Whether a file that decides numbers is not pinned."""
+        return bool(self.law.provisional())
+
+    def under(self, name: str) -> PublishedProtocol:
+        """The same run under another of the suite's protocols; raises UsageError for any other name."""
+        known = (self.id, *self.others)
+        if name not in known:
+            raise unknown("protocol", name, known, "--protocol")
+        others = tuple(other for other in known if other != name)
+        return self.model_copy(update={"id": name, "others": others, "law": shipped_protocols()[name]})
+
+    def smoke(self, samples: int, batch: int | None) -> PublishedProtocol:
+        """The same with few samples, under an id of its own."""
+        assert self.law.sampling is not None
+        blocks = self.blocks[:SMOKE_REPEATS]
+        parts = {
+            "sampling": self.law.sampling.model_copy(update={"samples": samples, "blocks": blocks}),
+            "repeats": self.law.repeats.model_copy(update={"count": len(blocks)}),
+        }
+        sizes = {
+            "curve_samples": samples,
+            "batch": batch or self.batch,
+            "law": self.law.model_copy(update=parts),
+        }
+        return self.model_copy(update=sizes | {"id": f"{self.id}-smoke"})
