@@ -108,8 +108,13 @@ class RunContext:
             raise ValueError(f"optimizer {name!r} is already taken")
         parameters = [p for owner in owners for p in getattr(owner, "plain", owner).parameters()]
         kind = torch.optim.AdamW if adam.get("weight_decay") else torch.optim.Adam
-        self.optimizers[name] = kind(parameters, lr=lr, foreach=True, **adam)
-        return self.optimizers[name]
+        optimizer = kind(parameters, lr=lr, foreach=True, **adam)
+        for owner in owners:
+            project = getattr(getattr(owner, "plain", owner), "normalise_weights", None)
+            if project is not None:  # EDM2 keeps its weights on the unit sphere
+                optimizer.register_step_post_hook(lambda *_, project=project: project())
+        self.optimizers[name] = optimizer
+        return optimizer
 
     def draws(self, stream: str = "train-noise") -> StreamDraws:
         """This iteration's draws of a stream, continued by repeated calls."""

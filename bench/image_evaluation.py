@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from baselines.datasets.stored_images import StoredImages
+from baselines.datasets.stored_latents import StoredLatents
 from baselines.diffusion.cond import Cond
 from baselines.streams import numpy_generator
+from baselines.teachers.autoencoder import LatentDecoder, load_latent_decoder
 from bench.errors import AssetError, unknown
 from bench.evaluator import Evaluator
 from bench.files import find_file
@@ -25,7 +30,9 @@ from metrics.measure import feed, load_reference, measures_of
 from metrics.protocols.record import Pixels, Protocol
 from metrics.reference import Reference
 from metrics.samples.preparation import to_uint8
-from metrics.samples.source import MemoryImages
+from metrics.samples.source import ImageSource, MemoryImages
+
+DECODED = 8  # latents at a time
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class ImageEvaluator(Evaluator):
     @property
     def data(self) -> Stored:
         """The training data."""
-        return open_data(self.files.data, self.model)
+        return open_data(self.files, self.model)
 
     @property
     def extractor_sha256(self) -> str | None:
@@ -106,9 +113,13 @@ class ImageEvaluator(Evaluator):
     def pixels(self, x: Tensor) -> np.ndarray:
         return to_uint8(x.clamp(-1, 1).cpu().numpy(), self.pixel_law.rounding)
 
+    def images(self, samples: np.ndarray) -> ImageSource:
+        """What is scored of stored samples."""
+        return MemoryImages(samples, self.pixel_law)
+
     def score(self, samples: np.ndarray, seed: int) -> dict[str, float]:
         measures = measures_of(self.law, self.reference)
-        feed(MemoryImages(samples, self.pixel_law), self.extractor, measures)
+        feed(self.images(samples), self.extractor, measures)
         found = {key: value for each in measures for key, value in each.values().items()}
         return {key: found[key] for key in self.law.metrics}
 
@@ -116,13 +127,62 @@ class ImageEvaluator(Evaluator):
         data = self.data
         if name != "real":
             raise unknown("anchor", name, ["real"])
-        rows = numpy_generator(seed, "sample-noise", 1).permutation(len(data))[:count]
-        x0 = [data.image(int(row)) for row in rows]  # type: ignore[union-attr]
-        return np.stack([x0[i % len(x0)] for i in range(count)])
+        rows = numpy_generator(seed, "sample-noise", 1).permutation(len(data))
+        chosen = rows[np.arange(count) % len(rows)]  # a set smaller than the count comes again
+        return self.real(data, chosen)
+
+    def real(self, data: Stored, rows: np.ndarray) -> np.ndarray:
+        """Training images as samples are stored."""
+        assert isinstance(data, StoredImages)
+        return np.stack([data.image(int(row)) for row in rows])
+
+
+@dataclass(frozen=True)
+class LatentEvaluator(ImageEvaluator):
+    """The same where samples are an autoencoder's latents: stored as such, and decoded to be scored."""
+
+    @cached_property
+    def decoder(self) -> LatentDecoder:
+        """The autoencoder's decoder."""
+        assert self.files.decoder is not None
+        path = find_file(self.files.decoder)
+        try:
+            return load_latent_decoder(path, self.device)
+        except ValueError as error:
+            raise AssetError(str(error)) from error
+
+    def pixels(self, x: Tensor) -> np.ndarray:
+        return x.float().cpu().numpy()
+
+    def images(self, samples: np.ndarray) -> ImageSource:
+        return DecodedImages(samples, self.decoder, self.pixel_law)
+
+    def real(self, data: Stored, rows: np.ndarray) -> np.ndarray:
+        assert isinstance(data, StoredLatents)
+        return np.stack([data.scale(data.posterior(int(row))[0][None])[0] for row in rows])
+
+
+class DecodedImages(ImageSource):
+    """Images that a decoder makes of latents ``[N, C, H, W]``, batch by batch."""
+
+    def __init__(self, latents: np.ndarray, decoder: LatentDecoder, pixels: Pixels) -> None:
+        super().__init__(Path("samples"), len(latents), pixels)
+        self.latents, self.decoder = latents, decoder
+        self.rule = pixels.rounding_decoded or pixels.rounding
+
+    def labels(self) -> np.ndarray | None:
+        return None
+
+    def _raw(self) -> Iterator[tuple[str, np.ndarray]]:
+        for start in range(0, self.count, DECODED):
+            x = self.decoder(torch.from_numpy(self.latents[start : start + DECODED]))
+            for image in to_uint8(x.cpu().numpy(), self.rule):
+                yield "samples", image
 
 
 def published_evaluator(suite: Suite, device: str) -> ImageEvaluator:
     """The evaluator of a suite of published models."""
     assert suite.model is not None and suite.files is not None
     assert isinstance(suite.protocol, PublishedProtocol)
-    return ImageEvaluator(suite.protocol.law, suite.model, suite.files, device)
+    kind = ImageEvaluator if suite.files.decoder is None else LatentEvaluator
+    return kind(suite.protocol.law, suite.model, suite.files, device)

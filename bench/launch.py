@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -53,11 +52,8 @@ def smoke_version(suite: Suite) -> Suite:
     size = suite.smoke
     protocol = suite.protocol.smoke(size.samples, size.batch)
     budgets = {name: b.model_copy(update={"work": size.work}) for name, b in suite.budgets.items()}
-    changed: dict[str, Any] = {"protocol": protocol, "budgets": budgets}
-    if size.batch:
-        presets = suite.methods.items()
-        changed["methods"] = {name: p.model_copy(update={"batch": size.batch}) for name, p in presets}
-    return suite.model_copy(update=changed)
+    methods = {name: size.shrunk(name, preset) for name, preset in suite.methods.items()}
+    return suite.model_copy(update={"protocol": protocol, "budgets": budgets, "methods": methods})
 
 
 def resolve(request: Request) -> tuple[Suite, list[Cell], list[str]]:

@@ -22,7 +22,7 @@ from baselines.streams import numpy_generator
 from baselines.teachers.registry import TEACHERS, TeacherModel, WeightsError, load_teacher
 from bench.errors import AssetError, UsageError, unknown
 from bench.files import find_file
-from bench.parts import Model, PublishedStudent
+from bench.parts import Files, Model, PublishedStudent
 from bench.suite import Suite
 
 BODIES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}  # on a GPU; a CPU computes in fp32
@@ -143,25 +143,29 @@ def released_student(suite: Suite, student: PublishedStudent, device: str = "cpu
     return ReleasedStudent(find_file(student.file), dict.fromkeys(student.steps, net.to(device)))
 
 
-@cache
-def open_data(file: str, model: Model) -> Stored:
+def open_data(files: Files, model: Model) -> Stored:
     """The training data of a suite, checked against its network.
 
     Raises:
         AssetError: missing, or images, latents or labels that do not fit.
     """
-    path = find_file(file)
+    latents = files.decoder is not None
+    return _opened(find_file(files.data), latents, model.resolution, model.channels, model.classes)
+
+
+@cache
+def _opened(path: Path, latents: bool, resolution: int, channels: int, classes: int) -> Stored:
     try:
-        if model.network == "EDM2UNet" and model.channels == 4:
-            return StoredLatents.open(path, model.resolution, n_classes=model.classes)
-        return StoredImages.open(path, model.resolution, channels=model.channels, n_classes=model.classes)
+        if latents:
+            return StoredLatents.open(path, resolution, n_classes=classes)
+        return StoredImages.open(path, resolution, channels=channels, n_classes=classes)
     except ValueError as error:
         raise AssetError(str(error)) from error
 
 
 def _draw(suite: Suite, seed: int, iteration: int, size: int) -> tuple[Tensor, Cond]:
     assert suite.model is not None and suite.files is not None
-    return open_data(suite.files.data, suite.model).batch(seed, iteration, size)
+    return open_data(suite.files, suite.model).batch(seed, iteration, size)
 
 
 def _draw_conditions(model: Model, seed: int, iteration: int, size: int) -> tuple[Tensor, Cond]:

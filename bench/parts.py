@@ -86,6 +86,14 @@ class Smoke(Part):
     work: int = Field(20_000, gt=0, description="units of each training")
     samples: int = Field(400, gt=0, description="of each block")
     batch: int | None = Field(None, gt=0, description="of training and sampling; null: the suite's")
+    options: dict[str, dict[str, Any]] = Field(
+        {"dmd": {"pairs": 16, "pair_steps": 2}}, description="by method, where the preset's would not fit"
+    )
+
+    def shrunk(self, name: str, preset: Any) -> Any:
+        """The preset of a method, in this size."""
+        options = {**preset.options, **self.options.get(name, {})}
+        return preset.model_copy(update={"batch": self.batch or preset.batch, "options": options})
 
 
 def is_place(name: str) -> bool:

@@ -120,7 +120,8 @@ class CellStages:
 
     def generator(self, snapshot: Student | None, meter: Meter) -> Generator:
         """The cell's generator in counting shells."""
-        return self.lab.generator(self.cell, meter, snapshot and metered(snapshot.students, meter))
+        students = metered(snapshot.students, meter) if snapshot else None
+        return self.lab.generator(self.cell, meter, students)
 
     def sample(self, snapshot: Student | None, steps: int, seed: int, count: int) -> Path:
         """Samples ``0 .. count`` of a block, with the evaluations counted; content-addressed."""
@@ -253,7 +254,7 @@ class CellStages:
         """Run all stages and put the record together."""
         if self.cell.kind != "student":
             released, place = self.cell.released, str(self.lab.device)
-            student = released and released_student(self.cell.suite, released, place)
+            student = released_student(self.cell.suite, released, place) if released else None
             rows = [self.row(student, steps, 0.0) for steps in self.cell.steps]
             curve = [self.curve_floor()] if self.cell.kind == "anchor" else []
             return self.bare_record("ok").model_copy(update={"rows": rows, "curve": curve})

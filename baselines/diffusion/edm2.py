@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.diffusion.denoiser import Denoiser, Scaling, per_sample
-from baselines.networks.magnitude import MPConv, MPFourier, initialise_mp
+from baselines.networks.magnitude import MPConv, MPFourier, initialise_mp, normalise_weights
 
 
 class EDM2Denoiser(Denoiser):
@@ -40,6 +40,10 @@ class EDM2Denoiser(Denoiser):
         other = EDM2Denoiser(self.unet, scaling, self.body, len(self.logvar_fourier.freqs))
         other.logvar_fourier, other.logvar_linear = self.logvar_fourier, self.logvar_linear
         return other
+
+    def normalise_weights(self) -> None:
+        """Put all weights back on the unit sphere; to be called after each update (EDM2, section 2.3)."""
+        normalise_weights(self)
 
     def initialise(self, generator: torch.Generator) -> EDM2Denoiser:
         """Fill all parameters from one generator; returns self."""

@@ -158,9 +158,12 @@ def write_edm(
     return state
 
 
-def write_edm2(path: Path, config: EDM2Config = EDM2) -> dict[str, Tensor]:
+def write_edm2(
+    path: Path, config: EDM2Config = EDM2, state: dict[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """A snapshot of EDM2: half precision, latents' statistics in the encoder."""
-    state = random_state(expected_shapes(config), dtype=torch.float16)
+    state = state or random_state(expected_shapes(config))
+    state = {name: value.half() for name, value in state.items()}
     scale = np.arange(1, 5, dtype=np.float32)
     encoder = Embedded("StabilityVAEEncoder", vae_name="vae", scale=scale, bias=-scale)
     path.write_bytes(dump(EasyDict(encoder=encoder, ema=edm_network(config, state, "Precond"))))

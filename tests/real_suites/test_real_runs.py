@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import file_server
+import numpy as np
 import pytest
 from miniature import without_digests, write_mirror
+from safetensors.numpy import load_file
 
+from bench.assets.registry import find
 from bench.cli import main
 from bench.record import Record, read_record
 from bench.suite import Suite, load_suite
@@ -38,8 +42,16 @@ def prepared(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Suite:
     suite = load_suite(name)
     without_digests(suite, patch)
     write_mirror(folder / "mirror", suite)
+    bring_folders(folder, suite)
     assert main(["prepare", "--suite", name, "--mirror", str(folder / "mirror"), "--yes"]) == 0
     return load_suite(name)
+
+
+def bring_folders(folder: Path, suite: Suite) -> None:
+    """Folders of the hub, put into the cache by hand."""
+    for id_ in suite.all_assets:
+        if not find(id_).file:
+            shutil.copytree(folder / "mirror" / id_, folder / "cache" / "files" / id_)
 
 
 def run(name: str, out: Path, *words: str) -> list[Record]:
@@ -111,3 +123,39 @@ def test_unknown_published_weights_are_named(capsys: pytest.CaptureFixture[str],
     }.items():
         assert main(["run", *words, "--out", str(tmp_path / "runs")]) == 2
         assert expected in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["imagenet64", "cifar10", "imagenet512"])
+def test_whole_path_from_a_server(
+    name: str, server: file_server.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the mission says: prepare, then run everything: released students, all methods, references."""
+    suite = load_suite(name)
+    without_digests(suite, monkeypatch)
+    server.files.update(write_mirror(tmp_path / "mirror", suite))
+    bring_folders(tmp_path, suite)
+    assert main(["prepare", "--suite", name, "--mirror", server.address, "--yes"]) == 0
+    assert {path for path, *_ in server.seen} == set(server.files)
+
+    records = run(name, tmp_path / "runs", "--nfe", "1,2")
+    labels = {record.label for record in records}
+    assert {one.label for one in suite.published} <= labels
+    trained = {record.method for record in records if record.kind == "student"}
+    assert trained == {*suite.methods, *suite.wrappers}
+    for record in records:
+        assert all(row.metrics["fid"].values for row in record.rows)
+        if record.kind == "student":
+            assert record.cost is not None and record.cost.iterations >= 2
+            assert len({point.work for point in record.curve}) >= 2
+
+
+def test_latents_are_decoded_to_be_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared("imagenet512", tmp_path, monkeypatch)
+    words = ["--method", "sid[weights=published]", "--no-references", "--nfe", "1"]
+    (record,) = run("imagenet512", tmp_path / "runs", *words)
+    (row,) = record.rows
+    stored = next((tmp_path / "runs").glob("stages/samples/*/samples.safetensors"))
+    samples = load_file(stored)["samples"]
+    assert samples.shape[1:] == (4, 64, 64) and samples.dtype == np.float32
+    assert record.protocol == "edm2-fid50k-train@1-smoke" and row.metrics["fid"].mean > 0

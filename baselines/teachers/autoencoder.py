@@ -1,0 +1,63 @@
+"""Stable Diffusion's autoencoder as EDM2 uses it: from a network's latents to images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines.datasets.stored_latents import LatentScale
+
+
+class LatentDecoder:
+    """Images in [-1, 1] from latents that a network sees.
+
+    EDM2 gives its autoencoder pixels in [0, 1], not in [-1, 1], so what it decodes lies in [0, 1] too
+    (``training/encoders.py``); here that is stretched to the house's range.
+
+    Args:
+        autoencoder: diffusers' ``AutoencoderKL``; scale: of the latents.
+    """
+
+    def __init__(self, autoencoder: Any, scale: LatentScale) -> None:
+        self.autoencoder = autoencoder
+        self.deviation = np.array(scale.raw_std, np.float32) / np.float32(scale.std)
+        self.mean = np.array(scale.raw_mean, np.float32)
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        """fp32 ``[N, 3, 8H, 8W]`` of ``[N, C, H, W]``, on the autoencoder's device."""
+        place = next(self.autoencoder.parameters()).device
+        raw = latents.float().to(place) * self._channels(self.deviation, place)
+        with torch.no_grad():
+            pixels = self.autoencoder.decode(raw + self._channels(self.mean, place)).sample
+        return pixels.clamp(0, 1) * 2 - 1  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _channels(values: np.ndarray, place: torch.device) -> Tensor:
+        return torch.from_numpy(values).to(place)[:, None, None]
+
+
+def load_latent_decoder(folder: Path, device: str = "cpu") -> LatentDecoder:
+    """The decoder of a diffusers folder (``sd-vae-ft-mse``), fp32, from safetensors only; opens no socket.
+
+    Raises:
+        ValueError: diffusers is not installed, or no autoencoder for these latents is in the folder.
+    """
+    try:
+        from diffusers import AutoencoderKL
+    except ImportError as error:
+        raise ValueError(
+            "latents are decoded by diffusers, which is not installed; pip install 'distillbench[text]'"
+        ) from error
+    try:
+        autoencoder = AutoencoderKL.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{folder}: no diffusers autoencoder in safetensors ({reason})") from error
+    scale, found = LatentScale(), autoencoder.config.latent_channels
+    if found != len(scale.raw_mean):
+        raise ValueError(f"{folder}: {found} latent channels, expected {len(scale.raw_mean)}")
+    return LatentDecoder(autoencoder.eval().requires_grad_(False).to(device), scale)
