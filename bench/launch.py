@@ -9,6 +9,7 @@ import torch
 
 from bench.assets.places import forbid_network
 from bench.cell import Cell, reference_cells, student_cells
+from bench.cost.consent import consent
 from bench.errors import UsageError
 from bench.files import find_files
 from bench.lab import Lab
@@ -40,6 +41,7 @@ class Request:
     students: bool = True
     smoke: bool = False
     fail_fast: bool = False
+    yes: bool = False
     offline: bool = False
     isolate: bool = True
     memory_mib: int | None = None
@@ -131,6 +133,9 @@ def execute(request: Request) -> int:
     bench = Bench(lab, store, watcher, request.command)
     memory = request.memory_mib and request.memory_mib * 2**20
     runner = Runner(bench, Apart(bench, memory) if request.isolate else None)
+    if not request.smoke:
+        todo = [cell for cell in cells if runner.finished(cell) is None]
+        runner.predicted = consent(lab, todo, agreed=request.yes)
     try:
         records = run_cells(runner, cells, fail_fast=request.fail_fast)
     except KeyboardInterrupt:

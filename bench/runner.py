@@ -9,6 +9,7 @@ shares work with another (the samples of a solver, say) does not do it twice.
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 from bench.atomic import write_atomic
@@ -29,26 +30,38 @@ class Runner:
 
     def __init__(self, bench: Bench, apart: Apart | None) -> None:
         self.bench, self.store, self.reporter, self.apart = bench, bench.store, bench.reporter, apart
+        self.predicted: dict[str, float] = {}  # seconds by cell id, where they were estimated
+
+    def finished(self, cell: Cell) -> Record | None:
+        """The record of a cell that is done and would be made the same again; None for any other."""
+        folder = self.store.root / cell.suite.id / cell.id
+        path, spec = folder / "record.json", folder / "spec.json"
+        if not (path.is_file() and spec.is_file() and spec.read_text() == self._made_from(cell)):
+            return None
+        record = read_record(path)
+        return record if record.status in ("ok", "truncated") else None
+
+    def _made_from(self, cell: Cell) -> str:
+        return json.dumps({"cell": cell.spec(), "with": surroundings(self.bench)}, indent=1) + "\n"
 
     def run(self, cell: Cell) -> Record:
         """Run one cell to its record; a failure becomes a failed record, an interrupt propagates."""
         folder = self.store.cell_folder(cell.suite.id, cell.id)
-        path = folder / "record.json"
+        path, started = folder / "record.json", time.monotonic()
         with locked(folder), explain_disk(self.store.root):
-            made_from = json.dumps({"cell": cell.spec(), "with": surroundings(self.bench)}, indent=1) + "\n"
-            spec = folder / "spec.json"
-            if path.is_file() and spec.is_file() and spec.read_text() == made_from:
-                record = read_record(path)
-                if record.status in ("ok", "truncated"):
-                    self.reporter.finished(cell.label, record, cached=True)
-                    return record
+            if (record := self.finished(cell)) is not None:
+                self.reporter.finished(cell.label, record, cached=True)
+                return record
             path.unlink(missing_ok=True)
-            write_atomic(spec, made_from)
+            write_atomic(folder / "spec.json", self._made_from(cell))
             events = Events(folder / "events.jsonl")
             record = self._attempt(cell, folder, events)
             write_record(record, path)
             self._status(folder, record.status, "record")
-            events.write("finished", status=record.status)
+            took = {"seconds": round(time.monotonic() - started, 3)}
+            if cell.id in self.predicted:
+                took["predicted_seconds"] = round(self.predicted[cell.id], 3)
+            events.write("finished", status=record.status, **took)
         self.reporter.finished(cell.label, record)
         return record
 

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.options import Plugins, SeedCount, Steps, SuiteName, parse_steps
 
+if TYPE_CHECKING:
+    from bench.cost.calibration import Calibration
+    from bench.cost.estimate import Estimate
+    from bench.cost.reference import Reference
+    from bench.suite import Suite
+
 Methods = Annotated[list[str] | None, typer.Option("--method", help="as for bench run [default: all]")]
+GpuName = Annotated[
+    str | None,
+    typer.Option("--gpu", help="show GPU-hours per cell on this GPU: v100, a100, h100, h200, b200"),
+]
+SMALL = 1e9  # FLOPs of a forward below which the peak of a GPU says nothing
+MEBI, GIBI = 2**20, 2**30
 
 
 def plan(
@@ -19,12 +32,21 @@ def plan(
     nfe: Steps = None,
     seeds: SeedCount = None,
     plugin: Plugins = None,
+    device: Annotated[str, typer.Option(help="device to be timed, as for bench run")] = "auto",
+    gpu: GpuName = None,
 ) -> None:
-    """Show the cells of a run with their cost: work units, estimated time and memory on this machine."""
-    from bench.estimate import estimate
-    from bench.launch import Request, resolve
-    from bench.report.assets import asset_lines
+    """Show the cells of a run with their cost, here and on named GPUs. Needs none of the suite's files."""
+    import torch
 
+    from bench.cost.calibration import calibrate, random_network
+    from bench.cost.estimate import batch_sizes, estimates
+    from bench.cost.gpus import gpu_table
+    from bench.cost.reference import reference_of
+    from bench.launch import Request, choose_device, resolve
+    from bench.models import teacher_model
+
+    if gpu:
+        gpu_table().find(gpu)
     request = Request(
         suite=suite,
         methods=tuple(method or ()),
@@ -34,25 +56,102 @@ def plan(
         plugins=tuple(plugin or ()),
     )
     loaded, cells, notes = resolve(request)
-    for asset in asset_lines(loaded.all_assets, f"suite {loaded.id}"):
-        typer.echo(asset)
-    lines = estimate(loaded, cells)
-    typer.echo(f"{loaded.id}: {len(cells)} cells, budget {budget}. {loaded.about}")
-    width = min(48, max(len(line.label) for line in lines) + 2, shutil.get_terminal_size().columns // 2)
-    typer.echo(f"{'cell':{width}}{'kind':10}{'training':>12}{'sampling':>12}{'time':>10}{'memory':>10}")
-    for line in lines:
-        typer.echo(
-            f"{line.label:{width}}{line.kind:10}{line.train_units:12,.0f}{line.sample_units:12,.0f}"
-            f"{clock(line.seconds):>10}{line.megabytes:8.0f} M"
-        )
-    total = sum(line.seconds for line in lines)
-    typer.echo(f"all: about {clock(total)} on this machine; training and sampling are in work units")
+    say_assets(loaded, suite)
+    lines, reference, place = estimates(cells), reference_of(loaded), torch.device(choose_device(device))
+    sizes, space = batch_sizes(lines), teacher_model(loaded).space
+    speed = calibrate(lambda: random_network(loaded, place), space, reference.flops, sizes, place)
+    say_cells(loaded, budget, lines, reference, speed, gpu)
+    say_gpus(loaded, lines, reference, gpu)
     for note in notes:
         typer.echo(f"note: {note}")
 
 
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss or m:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+def say_assets(suite: Suite, named: str) -> None:
+    """A line for each file, and what is still to be fetched."""
+    from bench.assets.registry import find_all
+    from bench.assets.store import AssetStore
+    from bench.report.assets import asset_lines
+    from bench.report.text import compact
+
+    where = f"suite {suite.id}"
+    for line in asset_lines(suite.all_assets, where):
+        typer.echo(line)
+    store = AssetStore.default()
+    missing = [asset for asset in find_all(suite.all_assets, where) if store.locate(asset) is None]
+    if missing:
+        known = sum(asset.size or 0 for asset in missing)
+        size = f", {compact(known)}B where the size is known exactly" if known else ""
+        typer.echo(
+            f"missing: {len(missing)} of {len(suite.all_assets)} files{size}; 'bench prepare --suite {named}'"
+        )
+
+
+def say_cells(
+    suite: Suite,
+    budget: str,
+    lines: Sequence[Estimate],
+    reference: Reference,
+    speed: Calibration,
+    gpu: str | None,
+) -> None:
+    """The table of cells, with the time on the device at hand and on a named GPU."""
+    from bench.cost.gpus import gpu_table
+    from bench.cost.words import clock, hours
+    from bench.report.text import compact
+
+    def elsewhere(units: float) -> str:
+        return hours(gpu_table().hours(gpu, units * reference.flops, half=reference.half)) if gpu else ""
+
+    typer.echo(f"{suite.id}: {len(lines)} cells, budget {budget}. {suite.about}")
+    typer.echo(
+        f"work unit: one forward of the reference network on one sample, {compact(reference.flops)}FLOP; "
+        f"{compact(reference.parameters)} parameters"
+    )
+    width = min(48, max(len(line.cell.label) for line in lines) + 2, shutil.get_terminal_size().columns // 2)
+    head = f"{'cell':{width}}{'kind':10}{'training':>14}{'sampling':>12}{'time':>12}{'memory':>10}"
+    typer.echo(head + (f"{f'{gpu}-hours':>12}" if gpu else ""))
+    for line in lines:
+        typer.echo(
+            f"{line.cell.label:{width}}{line.cell.kind:10}{line.train_units:14,.0f}{line.sample_units:12,.0f}"
+            f"{clock(line.seconds(speed)):>12}{memory(line.bytes(reference)):>10}"
+            + (f"{elsewhere(line.units):>12}" if gpu else "")
+        )
+    total, units = sum(line.seconds(speed) for line in lines), sum(line.units for line in lines)
+    typer.echo(
+        f"all: about {clock(total)} on this machine ({speed.device}; {speed.how}), {compact(units)} units"
+        + (f", {elsewhere(units)} {gpu}-hours" if gpu else "")
+        + "; training and sampling are in work units"
+    )
+
+
+def say_gpus(suite: Suite, lines: Sequence[Estimate], reference: Reference, gpu: str | None) -> None:
+    """GPU-hours of the plan and of one training at each budget, on named GPUs; said to be estimates."""
+    from bench.cost.gpus import gpu_table
+    from bench.cost.words import hours
+
+    if reference.flops < SMALL and gpu is None:
+        return typer.echo(
+            "named GPUs: not estimated, the reference network is too small to fill one; --gpu NAME does"
+        )
+    table, half = gpu_table(), reference.half
+    share = table.utilisation.share(half)
+    units = sum(line.units for line in lines)
+    typer.echo(
+        f"GPU-hours, an estimate: FLOPs over {share:.0%} of the datasheet's peak "
+        f"({'fp16/bf16' if half else 'fp32'}, dense), one GPU; assumed from {table.utilisation.source}"
+    )
+    columns = ["plan", *(f"1 training, {name}" for name in suite.budgets)]
+    typer.echo(f"{'GPU':14}{'peak TFLOP/s':>16}" + "".join(f"{name:>{len(name) + 3}}" for name in columns))
+    for name in [gpu.lower()] if gpu else table.gpus:
+        one = table.find(name)
+        values = [units, *(limits.work for limits in suite.budgets.values())]
+        shown = [hours(table.hours(name, value * reference.flops, half=half)) for value in values]
+        peak = f"{one.half:,g} {one.half_format}" if half else f"{one.fp32:,g} fp32"
+        cells = "".join(f"{v:>{len(c) + 3}}" for v, c in zip(shown, columns, strict=True))
+        typer.echo(f"{one.title:14}{peak:>16}{cells}   {one.source}")
+    typer.echo("not counted: feature networks, decoding, data loading, optimiser steps")
+
+
+def memory(size: float) -> str:
+    """Bytes as MiB or GiB."""
+    return f"{size / GIBI:.3g} GiB" if size >= GIBI else f"{size / MEBI:.0f} MiB"

@@ -32,6 +32,7 @@ Memory = Annotated[
         "--plugin-memory", min=1, help="MiB a plugin's cell may take [default: 80 % of what is free]"
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="start it even if it takes more than a day of the device")]
 FailFast = Annotated[bool, typer.Option(help="stop at the first failed cell")]
 
 
@@ -51,6 +52,7 @@ def run(
     students: Students = True,
     smoke: Smoke = False,
     fail_fast: FailFast = False,
+    yes: Yes = False,
     offline: Offline = False,
     protocol: ProtocolId = None,
 ) -> None:
@@ -62,6 +64,6 @@ def run(
         suite=suite, methods=tuple(method or ()), budget=budget, nfe=parse_steps(nfe), seeds=seeds,
         device=device, out=out, plugins=tuple(plugin or ()), isolate=isolate, memory_mib=plugin_memory,
         threads=threads, references=references, students=students, smoke=smoke, fail_fast=fail_fast,
-        offline=offline, protocol=protocol, command=command,
+        offline=offline, protocol=protocol, yes=yes, command=command,
     )  # fmt: skip
     raise typer.Exit(execute(request))

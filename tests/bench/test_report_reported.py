@@ -16,7 +16,7 @@ from bench.cli import main
 from bench.report.csv_ import csv_
 from bench.report.json_ import json_
 from bench.report.markdown import markdown
-from bench.report.reported import TITLE
+from bench.report.reported import TITLE, numbers_for
 from bench.report.table import tables
 from bench.report.terminal import terminal
 from bench.suite import load_suite, suite_names
@@ -107,12 +107,11 @@ def test_suites_without_the_part_show_nothing_of_it(render):
     assert TITLE not in text and "second-hand" not in text and "zhou2024sid" not in text
 
 
-def test_embedded_suites_have_no_such_part():
-    assert {name for name in suite_names() if load_suite(name).reported} <= set(suite_names()) - {
-        "gmm2d",
-        "gmm2d-grid",
-        "digits",
-    }
+def test_suites_of_papers_name_their_numbers_and_embedded_ones_none():
+    found = {name: numbers_for(load_suite(name)) for name in suite_names()}
+    assert not any(found[name] for name in ("gmm2d", "gmm2d-grid", "digits"))
+    assert {"1.524"} <= {n.text for n in found["imagenet64"] if n.known == "sid"}
+    assert {"1.923"} <= {n.text for n in found["cifar10"] if n.known == "sid"}  # unconditional
 
 
 def test_markdown_shows_sources_beside_and_under(made):
