@@ -19,6 +19,7 @@ from baselines.teachers.autoencoder import LatentDecoder, load_latent_decoder
 from bench.errors import AssetError, unknown
 from bench.evaluator import Evaluator
 from bench.files import find_file
+from bench.kept_statistics import kept_statistics
 from bench.models import Stored, open_data
 from bench.parts import Files, Model
 from bench.sampling import Inputs, NumberedInputs
@@ -62,8 +63,11 @@ class ImageEvaluator(Evaluator):
     @cached_property
     def reference(self) -> Reference:
         """Statistics from their file, or computed from the training data."""
-        path = find_file(self.files.reference_for(self.law) or self.files.data)
+        named = self.files.reference_for(self.law)
+        path = find_file(named or self.files.data)
         try:
+            if named is None:
+                path = kept_statistics(path, self.law, self.extractor)
             return load_reference(path, self.law, self.extractor)
         except ValueError as error:
             raise AssetError(str(error)) from error

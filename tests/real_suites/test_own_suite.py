@@ -1,0 +1,71 @@
+"""A suite from a folder of images and a weight file of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from miniature import CONFIGS, weights, without_digests, write_extractor
+from PIL import Image
+from published_files import write_edm
+
+from baselines.streams import numpy_generator
+from bench.assets.registry import find
+from bench.cli import main
+from bench.errors import AssetError, UsageError
+from bench.own_suite import write_suite
+from bench.record import read_record
+from bench.suite import load_suite
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A folder of images, a teacher, and a cache with the feature network."""
+    for name in ("BENCH_MIRROR", "BENCH_OFFLINE", "HF_HUB_OFFLINE", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    without_digests(load_suite("cifar10"), monkeypatch)
+    extractor = find("inception/nvidia-torchscript")
+    place = tmp_path / "cache" / "files" / extractor.id / extractor.file
+    place.parent.mkdir(parents=True)
+    write_extractor(place)
+    images, rng = tmp_path / "my images", numpy_generator(3, "data")
+    images.mkdir()
+    for number in range(9):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(images / f"{number}.png")
+    write_edm(tmp_path / "teacher.pkl", CONFIGS["cifar10"], weights(CONFIGS["cifar10"], 0))
+    return images, tmp_path / "teacher.pkl"
+
+
+def test_a_suite_of_ones_own_runs(own: tuple[Path, Path], tmp_path: Path) -> None:
+    path = write_suite("mine", *own, tmp_path)
+    suite = load_suite(str(path))
+    assert suite.model is not None and suite.model.shape == (3, 32, 32) and suite.model.classes == 0
+    assert set(suite.methods) == set(load_suite("cifar10").methods)
+    small = path.read_text() + "\n[smoke]\nwork = 60\nsamples = 8\nbatch = 2\n"
+    path.write_text(small)
+    words = ["--smoke", "--offline", "--nfe", "1", "--method", "lcm", "--no-references"]
+    assert main(["run", "--suite", str(path), *words, "--out", str(tmp_path / "runs")]) == 0
+    (record,) = (read_record(file) for file in (tmp_path / "runs").glob("*/*/record.json"))
+    assert record.suite == "mine" and record.rows[0].metrics["fid"].mean > 0
+    (kept,) = (tmp_path / "cache" / "references").glob("*.npz")  # computed once
+    before = kept.stat().st_mtime_ns
+    assert main(["run", "--suite", str(path), *words, "--seeds", "2", "--out", str(tmp_path / "runs")]) == 0
+    assert kept.stat().st_mtime_ns == before
+    assert len(list((tmp_path / "cache" / "references").iterdir())) == 1
+
+
+def test_what_does_not_fit_is_refused(own: tuple[Path, Path], tmp_path: Path) -> None:
+    images, teacher = own
+    write_suite("mine", images, teacher, tmp_path)
+    with pytest.raises(UsageError, match="is there already"):
+        write_suite("mine", images, teacher, tmp_path)
+    with pytest.raises(AssetError, match="no such weight file"):
+        write_suite("other", images, tmp_path / "none.pkl", tmp_path)
+    Image.new("RGB", (16, 16)).save(images / "0.png")
+    with pytest.raises(AssetError, match="found 16 x 16 RGB, expected 32 x 32 RGB"):
+        write_suite("other", images, teacher, tmp_path)
+    assert not (tmp_path / "other.toml").exists()
