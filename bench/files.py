@@ -41,6 +41,15 @@ def find_files(
     return own | require([name for name in wanted if name not in own], hint)
 
 
+def proven_digest(name: str) -> str | None:
+    """sha256 of an asset that the cache has verified and that was not touched since; None if not known."""
+    if is_place(name):
+        return None
+    store = AssetStore.default()
+    path, known = store.locate(find(name)), store.ledger().files.get(name)
+    return known.sha256 if path and known and known.same(path.stat()) else None
+
+
 def is_here(name: str) -> bool:
     """Whether a file is on this machine; it is not verified."""
     return Path(name).exists() if is_place(name) else AssetStore.default().locate(find(name)) is not None

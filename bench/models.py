@@ -21,7 +21,7 @@ from baselines.distiller import Space
 from baselines.streams import numpy_generator
 from baselines.teachers.registry import TEACHERS, TeacherModel, WeightsError, load_teacher
 from bench.errors import AssetError, UsageError, unknown
-from bench.files import find_file
+from bench.files import find_file, proven_digest
 from bench.parts import Files, Model, PublishedStudent
 from bench.suite import Suite
 
@@ -110,7 +110,7 @@ def load_network(file: str, model: Model, device: str = "cpu") -> tuple[Checkpoi
     """
     path = find_file(file)
     try:
-        checkpoint = read_checkpoint(path, resolution=model.resolution)
+        checkpoint = read_checkpoint(path, resolution=model.resolution, proven=proven_digest(file))
         denoiser = load_denoiser(checkpoint, body(model, device))
     except CheckpointError as error:
         raise AssetError(str(error) if str(path) in str(error) else f"{path}: {error}") from error

@@ -60,6 +60,7 @@ def read_checkpoint(
     path: Path,
     *,
     sha256: str | None = None,
+    proven: str | None = None,
     role: Literal["teacher", "student"] | None = None,
     resolution: int | None = None,
 ) -> Checkpoint:
@@ -67,6 +68,7 @@ def read_checkpoint(
 
     Args:
         sha256: digest that the file must have; checked before anything is read.
+        proven: digest that a cache has checked since the file last changed; it is then not taken again.
         role: of OpenAI's consistency files, whose content does not tell; None: by their published names.
         resolution: side of the images of OpenAI's files; None: the one that the published nets have.
 
@@ -76,7 +78,7 @@ def read_checkpoint(
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weight file")
-    digest = file_digest(path)
+    digest = proven or file_digest(path)
     if sha256 is not None and digest != sha256.lower():
         raise CheckpointError(
             f"{path}: sha256 found {digest}, expected {sha256.lower()}; fetch it again, or check its source"

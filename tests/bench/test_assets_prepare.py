@@ -23,6 +23,7 @@ from bench.assets.store import AssetStore
 from bench.cli import main
 from bench.cli import prepare as verb
 from bench.errors import AssetError, UsageError
+from bench.files import proven_digest
 from bench.report.assets import asset_lines
 from bench.suite import load_suite, suite_names
 from metrics.protocols.record import Asset as ProtocolAsset
@@ -397,3 +398,11 @@ def test_plain_progress_is_a_few_lines(capsys):
     for done in range(1, 1001):
         watcher.bytes(one, done, None)
     assert 9 <= len(capsys.readouterr().out.splitlines()) <= 11
+
+
+def test_a_digest_is_proven_until_the_file_is_touched(mirror, cache):
+    assert proven_digest(OPEN) is None
+    assert main(["prepare", "--asset", OPEN, "--mirror", str(mirror), "--yes"]) == 0
+    assert proven_digest(OPEN) == hashlib.sha256(CONTENT[OPEN]).hexdigest()
+    os.utime(cache / "files" / place(OPEN), ns=(1, 1))
+    assert proven_digest(OPEN) is None and proven_digest("./own.pkl") is None

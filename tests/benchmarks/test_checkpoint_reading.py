@@ -1,6 +1,7 @@
 """A pickle is read about as fast as torch reads the same tensors, and in about the same memory.
 
-Each way runs in a process of its own; ``whole`` adds the sha256 of the file and the check of all names.
+Each way runs in a process of its own. ``proven`` is what a run does: names are checked, and the cache has the
+digest already; ``whole`` takes the sha256 of the file too.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from baselines.checkpoints.unpickle import unpickle
 ways = {
     "torch": lambda path: torch.load(path, map_location="cpu", weights_only=True),
     "tensors": lambda path: state_dict(unpickle(path)["ema"]),
+    "proven": lambda path: read_checkpoint(path, proven="0" * 64).tensors,
     "whole": lambda path: read_checkpoint(path).tensors,
 }
 way, path = ways[sys.argv[1]], Path(sys.argv[2])
@@ -59,9 +61,9 @@ def test_memory_and_time_of_a_large_pickle(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "edm.pt")
     del state
     reference = measured("torch", tmp_path / "edm.pt")
-    for way in ("tensors", "whole"):
+    for way in ("tensors", "proven", "whole"):
         found = measured(way, tmp_path / "edm.pkl")
         ratios = {key: found[key] / reference[key] for key in reference}
         print(way, ratios, found, reference)
         assert ratios["bytes"] <= 2.2
-        assert way != "tensors" or ratios["seconds"] <= 2
+        assert way == "whole" or ratios["seconds"] <= 2
