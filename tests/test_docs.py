@@ -38,7 +38,7 @@ PAGES = sorted(
     for path in [*DOCS.rglob("*.md"), *PRESETS.glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 )
 METHOD_PAGES = sorted(path.stem for path in (DOCS / "methods").glob("*.md") if path.stem != "README")
-SUITE_PAGES = sorted(path.stem for path in (DOCS / "suites").glob("*.md"))
+SUITE_PAGES = sorted(path.stem for path in (DOCS / "suites").glob("*.md") if path.stem != "real")
 
 
 @cache
