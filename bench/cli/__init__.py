@@ -45,7 +45,11 @@ VERBS: dict[str, Verb] = {
     ),
     "shift": Verb("bench.cli.shift:shift", "measure the covariate shift of published students"),
     "claims": Verb("bench.cli.claims:claims", "check what the papers claim against the records"),
-    "list": Verb("bench.cli.list_:list_", "list suites, methods, metrics, protocols, assets or reported numbers"),
+    "new": Verb("bench.cli.new:new", "write the skeleton of a package with a method of one's own"),
+    "check": Verb("bench.cli.check:check", "run the contract on a method: every rule, in seconds"),
+    "list": Verb(
+        "bench.cli.list_:list_", "list suites, methods, metrics, protocols, assets or reported numbers"
+    ),
     "info": Verb("bench.cli.info:info", "explain a suite, method, metric, protocol, record or run"),
     "cite": Verb("bench.cli.cite:cite", "print BibTeX of suites, methods and records"),
     "teach": Verb("bench.cli.teach:teach", "train a shipped network again"),

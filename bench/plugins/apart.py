@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -23,12 +21,14 @@ from bench.cell import Cell
 from bench.plugins.belief import Disbelief, believed
 from bench.plugins.job import Job
 from bench.plugins.supervise import Ending, free_bytes, supervise
+from bench.plugins.words import python
 from bench.progress import Reporter
 from bench.record import Failure, Record, Status
 from bench.stages import Bench, CellStages
 from bench.store import Events
 
-GRACE_SECONDS = 60.0  # beyond the budget's limit of a step: imports, checkpoints, a slow disk
+START_SECONDS = 600.0  # for imports and the teacher's weights, on a busy machine
+GRACE_SECONDS = 60.0  # beyond the budget's limit of a step: checkpoints, a slow disk
 BLOCK_STEPS = 10.0  # a block of samples, or a timing, may take as long as this many of the longest steps
 MEMORY_SHARE = 0.8  # of the memory that is free when the cell starts
 OUTPUT = "output.txt"  # what the child printed, in the cell's folder
@@ -49,6 +49,8 @@ class Pulse:
     @property
     def patience(self) -> float:
         """Seconds of silence allowed in the present stage."""
+        if self.stage in ("start", "teacher"):
+            return START_SECONDS
         steps = 1.0 if self.stage == "distil" else BLOCK_STEPS
         return steps * self.step_seconds + GRACE_SECONDS
 
@@ -102,15 +104,7 @@ class Apart:
             job = Path(place) / "job.json"
             job.write_text(self.job(cell, folder, claim, memory).model_dump_json(), encoding="utf-8")
             ending = supervise(
-                [
-                    "env",
-                    f"PYTHONPATH={import_path()}",
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "bench.plugins.child",
-                    str(job),
-                ],
+                python("bench.plugins.child", str(job)),
                 output=folder / OUTPUT,
                 on_report=pulse.report,
                 silent=pulse.silent,
@@ -144,11 +138,6 @@ class Apart:
             memory_bytes=memory,
             command=self.bench.command,
         )
-
-
-def import_path() -> str:
-    """Where this process imports from, so that the child finds the same code."""
-    return os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
 
 
 def noted(stages: CellStages, events: Events, status: Status, failure: Failure) -> Record:

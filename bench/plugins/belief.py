@@ -110,7 +110,9 @@ def checked_row(row: Row, record: Record, stages: CellStages) -> Row:
         raise Disbelief(f"{where}: work {row.work}, more than the training's")
     check_files(row, stages, where)
     check_scores(row, stages, where)
-    return row.model_copy(update={"metrics": {k: metric_value(v.values) for k, v in row.metrics.items()}})
+    titled = [column.key for column in cell.suite.metrics if column.key in row.metrics]
+    ordered = dict.fromkeys([*titled, *row.metrics])  # a record on disk has its keys sorted
+    return row.model_copy(update={"metrics": {k: metric_value(row.metrics[k].values) for k in ordered}})
 
 
 def stored(stages: CellStages, kind: str) -> Path:

@@ -185,7 +185,7 @@ def test_apart_or_not_the_record_is_the_same(tmp_path: Path, capfd: pytest.Captu
 def test_every_trouble_costs_its_own_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bench.plugins.apart.GRACE_SECONDS", 40.0)
+    monkeypatch.setattr("bench.plugins.apart.GRACE_SECONDS", 30.0)
     monkeypatch.setattr("bench.plugins.apart.BLOCK_STEPS", 1.0)
     plugin = tmp_path / "troubles.py"
     plugin.write_text(TROUBLES)
