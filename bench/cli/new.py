@@ -1,26 +1,50 @@
-"""``bench new method NAME``: write the skeleton of a package with a method of one's own."""
+"""``bench new``: the package of a method, or the file of a suite, of one's own."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.errors import unknown
+from bench.errors import UsageError, unknown
 from bench.plugins.skeleton import write_method
+
+NAME = re.compile(r"^[a-z][a-z0-9-]{0,39}$")
+Images = Annotated[Path | None, typer.Option(help="of a suite: folder or zip of images, all of one size")]
+Teacher = Annotated[Path | None, typer.Option(help="of a suite: weight file of a diffusion model of them")]
 
 
 def new(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="method")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="of the method, such as my_method")],
-    out: Annotated[Path, typer.Option(help="folder to write the package's folder into")] = Path(),
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="method or suite")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of the method or suite, such as my_method")],
+    out: Annotated[Path, typer.Option(help="folder to write into")] = Path(),
+    images: Images = None,
+    teacher: Teacher = None,
 ) -> None:
-    """Write a package with a method that trains, its entry point and its test; it passes 'bench check'."""
-    if what != "method":
-        raise unknown("kind of package", what, ["method"])
+    """Write the package of a method, which passes 'bench check', or a suite file for one's own images."""
+    if what not in ("method", "suite"):
+        raise unknown("kind of thing", what, ["method", "suite"])
+    if what == "suite":
+        return suite(name, out, images, teacher)
+    if images or teacher:
+        raise UsageError("--images and --teacher make a suite; expected 'bench new suite NAME'")
     for path in write_method(name, out):
         typer.echo(path)
     folder = out / name
     typer.echo(f"next: bench check {folder}")
     typer.echo(f"then: bench run --suite gmm2d --budget quick --plugin {folder} --method {name}")
+
+
+def suite(name: str, out: Path, images: Path | None, teacher: Path | None) -> None:
+    """Write a suite file; raises UsageError without images or teacher, or for a name that is no file's."""
+    if images is None or teacher is None:
+        raise UsageError("bench new suite: expected --images DIR and --teacher FILE")
+    if not NAME.match(name):
+        raise UsageError(f"suite {name!r}: expected small letters, digits and dashes, a letter first")
+    from bench.own_suite import write_suite
+
+    path = write_suite(name, images, teacher, out)
+    typer.echo(path)
+    typer.echo(f"next: bench plan --suite {path}")

@@ -69,3 +69,21 @@ def test_what_does_not_fit_is_refused(own: tuple[Path, Path], tmp_path: Path) ->
     with pytest.raises(AssetError, match="found 16 x 16 RGB, expected 32 x 32 RGB"):
         write_suite("other", images, teacher, tmp_path)
     assert not (tmp_path / "other.toml").exists()
+
+
+def test_the_verb_says_what_is_missing_and_what_comes_next(
+    own: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, teacher = map(str, own)
+    files = ["--images", images, "--teacher", teacher]
+    wrong = [
+        (["suite", "mine", *files[:2]], "expected --images DIR and --teacher FILE"),
+        (["suite", "../mine", *files], "suite '../mine': expected small letters"),
+        (["method", "mine", *files], "--images and --teacher make a suite"),
+        (["sweet", "mine"], "unknown kind of thing 'sweet'"),
+    ]
+    for words, expected in wrong:
+        assert main(["new", *words, "--out", str(tmp_path)]) == 2
+        assert expected in capsys.readouterr().err
+    assert main(["new", "suite", "mine", *files, "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"next: bench plan --suite {tmp_path / 'mine.toml'}"
