@@ -11,12 +11,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.report.columns import columns, heading, notes
+from bench.report.columns import columns, heading, notes, reported_columns
+from bench.report.reported import CAUTION, TITLE, listed_under
 from bench.report.rowid import name_of
 from bench.report.statistics import Estimate
 from bench.report.table import Line, Table
 from bench.report.text import printable
 from bench.report.views import lines_of
+from bench.reported import Reported
 
 SIGNS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
@@ -57,8 +59,9 @@ def preamble() -> str:
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """The commands, a macro for every cell, and one table each."""
-    return "\n".join([preamble(), cells(tables), *map(_table, tables)])
+    """The commands, a macro for every cell, and one table each; numbers of the papers in one of their own."""
+    papers = [_reported(numbers) for i in range(len(tables)) if (numbers := listed_under(tables, i))]
+    return "\n".join([preamble(), cells(tables), *map(_table, tables), *papers])
 
 
 def cells(tables: Sequence[Table]) -> str:
@@ -115,6 +118,13 @@ def _table(table: Table) -> str:
     layout = "".join("r" if column.right else "l" for column in shown)
     titles = [escape(column.title) for column in shown]
     return booktabs(escape(heading(table)), layout, titles, groups, [escape(note) for note in notes(table)])
+
+
+def _reported(numbers: Sequence[Reported]) -> str:
+    shown = reported_columns(numbers)
+    layout, titles = "".join("r" if c.right else "l" for c in shown), [escape(c.title) for c in shown]
+    rows = [[escape(column.cell(number)) for column in shown] for number in numbers]
+    return booktabs(escape(TITLE), layout, titles, [("", rows)], [escape(CAUTION)])
 
 
 def booktabs(

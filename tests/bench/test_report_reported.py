@@ -15,6 +15,7 @@ from record_factory import board, record, references, row, write_all
 from bench.cli import main
 from bench.report.csv_ import csv_
 from bench.report.json_ import json_
+from bench.report.latex import latex
 from bench.report.markdown import markdown
 from bench.report.reported import TITLE, numbers_for
 from bench.report.table import tables
@@ -193,6 +194,15 @@ def test_json_holds_them_apart(made):
     lines = [li for s in table["sections"] for li in s["lines"]]
     assert {n["method"] for li in lines if li["label"] == "sid" for n in li["reported"]} == {"SiD"}
     assert all(set(li["metrics"]) <= {"swd", "energy", "within"} for li in lines)
+
+
+def test_latex_sets_them_in_a_table_of_their_own_without_macros(made):
+    text = latex(made)
+    measured, _, listed = text.partition(rf"\caption{{{TITLE}}}")
+    assert listed.count(r" \\" + "\n") == len(made[0].reported) + 1 and "enter no statistic" in listed
+    assert "SiD & 1 & 1.524 & alpha=1.2 & EDM" in listed
+    assert "1.524" not in "".join(line for line in measured.splitlines() if line.startswith(r"\bench@def"))
+    assert TITLE not in latex(tables(board(), PLAIN))
 
 
 def test_they_are_listed_once_for_a_suite_with_several_budgets(suite_file):
