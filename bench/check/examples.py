@@ -135,7 +135,8 @@ def loss(self, batch):
         self.students, self.sigma = students, sigma
 
     def sample(self, noise, cond, nfe):
-        return self.students[nfe](noise.initial() * self.sigma, self.sigma, cond)
+        student = self.students[nfe]
+        return student(noise.initial() * self.sigma, self.sigma, cond)
 
 @classmethod
 def generator(cls, students, config, space):
@@ -143,8 +144,8 @@ def generator(cls, students, config, space):
 """,
         """class Twice(OneStep):
     def sample(self, noise, cond, nfe):
-        x = super().sample(noise, cond, nfe)
-        return self.students[nfe](x + noise.at(1), 1.0, cond)  # a second evaluation for one step
+        x, student = super().sample(noise, cond, nfe), self.students[nfe]
+        return student(x + noise.at(1), 1.0, cond)  # a second evaluation for one step
 
 @classmethod
 def generator(cls, students, config, space):
