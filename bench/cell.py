@@ -56,9 +56,7 @@ class Cell:
             "seed": self.seed,
             "method": None if self.method is None else [self.method.cls.name, self.method.closure_sha256],
             "config": None if self.config is None else self.config.model_dump(mode="json"),
-            "preset": None
-            if self.preset is None
-            else self.preset.model_dump(mode="json", exclude={"tuning", "options"}),
+            "preset": self.training,
             **({"released": self.released.model_dump(mode="json")} if self.released else {}),
         }
 
@@ -66,6 +64,31 @@ class Cell:
     def id(self) -> str:
         """Hash of the resolved spec."""
         return digest(self.spec())[:16]
+
+    @property
+    def training(self) -> dict[str, Any] | None:
+        """Batch and evaluation average, as JSON values; None where nothing is trained."""
+        preset = self.preset
+        return None if preset is None else preset.model_dump(mode="json", exclude={"tuning", "options"})
+
+    def statement(self) -> dict[str, Any]:
+        """What a record says of the cell, whatever came out."""
+        method = self.method
+        return {
+            "cell": self.id,
+            "suite": self.suite.name,
+            "suite_version": self.suite.version,
+            "protocol": self.suite.protocol.id,
+            "method": method.cls.name if method else self.label,
+            "method_version": method.version if method else "1",
+            "label": self.label,
+            "kind": self.kind,
+            "paper": method.cls.paper if method else None,
+            "config": {} if self.config is None else self.config.model_dump(mode="json"),
+            "preset": self.training,
+            "budget": self.budget_name,
+            "seed": self.seed,
+        }
 
 
 def reference_cells(suite: Suite, budget: str) -> list[Cell]:

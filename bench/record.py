@@ -152,6 +152,9 @@ class Record(Part):
         [], description="what the method used besides the teacher"
     )
     config: dict[str, Any]
+    preset: dict[str, Any] | None = Field(
+        None, description="batch and evaluation average of a training; null in older records"
+    )
     budget: str
     seed: int
     status: Status
@@ -178,13 +181,22 @@ def read_record(path: Path) -> Record:
         UsageError: unreadable file, broken JSON, another schema version, or a key that breaks the schema.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except (OSError, ValueError) as error:  # ValueError: broken encoding or JSON
+        text = path.read_bytes()
+    except OSError as error:
         raise UsageError(f"{path}: not a readable record ({error})") from error
+    return parse_record(text, str(path))
+
+
+def parse_record(text: bytes, where: str) -> Record:
+    """Check the JSON of a record; ``where`` names it in errors, which are those of ``read_record``."""
+    try:
+        raw = json.loads(text.decode("utf-8"), parse_constant=_refuse)
+    except ValueError as error:  # broken encoding or JSON
+        raise UsageError(f"{where}: not a readable record ({error})") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
         raise UsageError(
-            f"{path}: schema_version is {version!r}, expected {SCHEMA_VERSION}; remake the record"
+            f"{where}: schema_version is {version!r}, expected {SCHEMA_VERSION}; remake the record"
         )
     try:
         return Record.model_validate(raw)
@@ -192,7 +204,7 @@ def read_record(path: Path) -> Record:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         found = "nothing" if first["type"] == "missing" else repr(first["input"])[:80]
-        raise UsageError(f"{path}: key {key!r}: {first['msg']} (found {found})") from error
+        raise UsageError(f"{where}: key {key!r}: {first['msg']} (found {found})") from error
 
 
 def _refuse(constant: str) -> None:

@@ -271,25 +271,14 @@ class CellStages:
 
     def bare_record(self, status: Status, failure: Failure | None = None) -> Record:
         """A record without results."""
-        cell, method = self.cell, self.cell.method
+        needs = self.cell.method.cls.needs if self.cell.method else None
         return Record(
-            cell=cell.id,
-            suite=cell.suite.name,
-            suite_version=cell.suite.version,
-            protocol=cell.suite.protocol.id,
-            method=method.cls.name if method else cell.label,
-            method_version=method.version if method else "1",
-            label=cell.label,
-            kind=cell.kind,
-            paper=method.cls.paper if method else None,
-            needs=[need for need in NEEDS if method and getattr(method.cls.needs, need)],
-            config=cell.config.model_dump(mode="json") if cell.config is not None else {},
-            budget=cell.budget_name,
-            seed=cell.seed,
+            **self.cell.statement(),
+            needs=[need for need in NEEDS if needs and getattr(needs, need)],
             status=status,
             rows=[],
             failure=failure,
-            provenance=provenance(self.lab, cell),
+            provenance=provenance(self.lab, self.cell),
             command=self.command,
         )
 

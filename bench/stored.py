@@ -57,7 +57,10 @@ class StoredCell:
     def seeds(self, row: Row) -> list[int]:
         """Sampling seeds of a row's repeats."""
         repeats = max((len(value.values) for value in row.metrics.values()), default=0)
-        return [self.record.provenance.seeds["sample"] + r for r in range(repeats)]
+        protocol = load_suite(self.record.suite).protocol
+        step = protocol.blocks[1] - protocol.blocks[0] if len(protocol.blocks) > 1 else 1
+        first = self.record.provenance.seeds["sample"]
+        return [first + step * r for r in range(repeats)]
 
     def blocks(self, row: Row) -> list[np.ndarray]:
         """Samples of every repeat of a row, as they were scored: uint8 images or points.

@@ -68,7 +68,7 @@ def read_checkpoint(
 
     Args:
         sha256: digest that the file must have; checked before anything is read.
-        proven: digest that a cache has checked since the file last changed; it is then not taken again.
+        proven: digest that a cache has checked since the file last changed; then not taken again.
         role: of OpenAI's consistency files, whose content does not tell; None: by their published names.
         resolution: side of the images of OpenAI's files; None: the one that the published nets have.
 
@@ -83,8 +83,7 @@ def read_checkpoint(
         raise CheckpointError(
             f"{path}: sha256 found {digest}, expected {sha256.lower()}; fetch it again, or check its source"
         )
-    container = sniff(path)
-    hints = Hints(path.name, role, resolution)
+    container, hints = sniff(path), Hints(path.name, role, resolution)
     latents, ema_key = None, None
     if container is Format.PICKLE:
         found = unpickle(path)

@@ -43,6 +43,8 @@ VERBS: dict[str, Verb] = {
     "publish": Verb(
         "bench.cli.publish:publish", "bring finished records into the committed ones, remake the board"
     ),
+    "submit": Verb("bench.cli.submit:submit", "pack a finished student for others to verify"),
+    "verify": Verb("bench.cli.verify:verify", "check that records hold: stated, scored again, trained again"),
     "shift": Verb("bench.cli.shift:shift", "measure the covariate shift of published students"),
     "claims": Verb("bench.cli.claims:claims", "check what the papers claim against the records"),
     "new": Verb("bench.cli.new:new", "write the skeleton of a package with a method of one's own"),

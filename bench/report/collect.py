@@ -74,6 +74,7 @@ def _check(record: Record, path: Path, suite: Suite) -> None:
         for key, value in row.metrics.items():
             if not all(map(math.isfinite, (value.mean, *(value.ci95 or ()), *value.values))):
                 raise UsageError(f"{path}: key 'rows.{i}.metrics.{key}': found a number that is not finite")
-        if record.suite_version == suite.version and suite.primary not in row.metrics:
+        of_suite = (record.suite_version, record.protocol) == (suite.version, suite.protocol.id)
+        if of_suite and suite.primary not in row.metrics:
             found, wanted = ", ".join(row.metrics) or "none", f"{suite.primary!r}, by which {suite.id} ranks"
             raise UsageError(f"{path}: key 'rows.{i}.metrics': found {found}, expected {wanted}")
