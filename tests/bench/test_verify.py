@@ -130,6 +130,7 @@ def leaves(record: dict[str, Any]) -> list[tuple[list[Any], Any]]:
         "seconds",
         "forwards_by_role",
         "backwards_by_role",
+        "p90_ms",
         "peak_memory_mib",
         "spread_ms",
         "stages_ms",
