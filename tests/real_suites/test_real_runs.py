@@ -147,7 +147,8 @@ def test_whole_path_from_a_server(
         assert all(row.metrics["fid"].values for row in record.rows)
         if record.kind == "student":
             assert record.cost is not None and record.cost.iterations >= 2
-            assert len({point.work for point in record.curve}) >= 2
+            # a ladder has no student for few steps before its last stages
+            assert len({point.work for point in record.curve}) >= (1 if record.method == "progressive" else 2)
 
 
 def test_latents_are_decoded_to_be_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
