@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test slow check bench format tables clean
+.PHONY: help install run test slow check bench format tables site clean
 
 help:     ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -44,6 +44,10 @@ tables: $(READY)   ## make the committed tables and pictures again from the comm
 	$(BIN)/bench leaderboard gmm2d --write
 	$(BIN)/bench leaderboard digits --write
 	$(BIN)/bench claims --out leaderboards/CLAIMS.md
+	$(BIN)/bench leaderboard --format html --out leaderboards/index.html
+
+site: $(READY)     ## make the page of all leaderboards from the committed records
+	$(BIN)/bench leaderboard --format html --out leaderboards/index.html
 
 clean:    ## remove .venv and caches (runs/ stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

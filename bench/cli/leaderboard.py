@@ -5,23 +5,33 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench.atomic import write_atomic
-from bench.errors import UsageError, unknown
+from bench.errors import BenchError, UsageError, unknown
+from bench.report.anytime import anytimes
+from bench.report.breakeven import break_evens
 from bench.report.collect import RECORDS, collect, record_files
-from bench.report.csv_ import csv_
 from bench.report.filters import choose, choose_seeds, parse_filter, sort
-from bench.report.json_ import json_
-from bench.report.markdown import markdown
+from bench.report.formats import FORMATS, SUFFIXES, render_tables, render_views
+from bench.report.pareto import paretos
+from bench.report.profile import profile_views
 from bench.report.table import Table, tables
+from bench.report.views import Shown, View, lines_of
 from bench.suite import Suite, load_suite, suite_names
 
-SUFFIXES = {".md": "md", ".csv": "csv", ".json": "json"}
+VIEWS: dict[str, Callable[[Shown], list[View]] | None] = {
+    "board": None,
+    "anytime": anytimes,
+    "break-even": break_evens,
+    "pareto": paretos,
+    "profile": None,  # over suites, not of one
+}
 
 
 def leaderboard(
@@ -30,9 +40,10 @@ def leaderboard(
         typer.Argument(metavar="SUITE", help="suite name or file [default: all with records]"),
     ] = None,
     format_: Annotated[
-        str | None, typer.Option("--format", help="terminal, md, csv or json [default: by the name of --out]")
+        str | None, typer.Option("--format", help=f"{', '.join(FORMATS)} [default: by the name of --out]")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="file to write instead of printing")] = None,
+    view: Annotated[str, typer.Option(help=f"{', '.join(VIEWS)}")] = "board",
     sort_: Annotated[
         str | None,
         typer.Option("--sort", metavar="KEY", help="order lines by a metric, nfe, work, ..."),
@@ -47,38 +58,96 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Make tables from records. Filters choose lines and move no rank; seed= chooses what is averaged."""
-    asked = format_ or SUFFIXES.get(out.suffix if out else "", "terminal")
-    if asked not in ("terminal", *RENDERERS):
-        raise unknown("format", asked, ["terminal", *RENDERERS], "--format")
+    form = format_ or SUFFIXES.get(out.suffix if out else "", "terminal")
+    check_choice(form, FORMATS, "format", "--format")
+    check_choice(view, VIEWS, "view", "--view")
+    given = {"--sort": sort_, "--filter": filter_, "--budget": budget, "--view": view != "board"}
+    asked = [option for option, value in given.items() if value]
     if write:
-        given = {"--format": format_, "--out": out, "--sort": sort_, "--filter": filter_, "--budget": budget}
-        return write_boards(suite, records, [option for option, value in given.items() if value])
-    made = filtered(suite, records, filter_ or [], budget)
-    if sort_ is not None:
-        made = sort(made, sort_)
+        return write_boards(suite, records, [*["--format"] * bool(format_), *["--out"] * bool(out), *asked])
+    if form == "html":
+        return write_page(suite, records, out, asked)
+    if form == "parquet" and out is None:
+        raise UsageError("--format parquet is binary: name a file with --out")
+    pairs = filtered(suite, records, filter_ or [], budget)
+    made = [table for _, tables_ in pairs for table in tables_]
     if not made:
         typer.echo("no line passes the filters", err=True)
-    text = show(made, to_file=out is not None) if asked == "terminal" else RENDERERS[asked](made)
+    if view != "board":
+        if sort_ is not None:
+            raise UsageError(f"--view {view} has an order of its own, so it does not go with --sort")
+        text = show_view(view, [shown for shown, _ in pairs], form, to_file=out is not None)
+    else:
+        made = made if sort_ is None else sort(made, sort_)
+        text = show(made, to_file=out is not None) if form == "terminal" else render_tables(form, made)
     if out is not None:
         write_atomic(out, text)
     else:
         typer.echo(text, nl=False)
 
 
-def filtered(suite: str | None, records: Path, texts: list[str], budget: str | None) -> list[Table]:
-    """Tables of the records that pass the filters, of one budget if one is named."""
-    made: list[Table] = []
+def check_choice(found: str, known: Collection[str], kind: str, where: str) -> None:
+    """Raise UsageError for what is none of the known names."""
+    if found not in known:
+        raise unknown(kind, found, known, where)
+
+
+def filtered(
+    suite: str | None, records: Path, texts: list[str], budget: str | None
+) -> list[tuple[Shown, list[Table]]]:
+    """Each suite's records with their tables: lines that pass the filters, of one budget if one is named."""
+    pairs: list[tuple[Shown, list[Table]]] = []
     for chosen, files in selected(suite, records):
         filters = [parse_filter(text, [column.key for column in chosen.metrics]) for text in texts]
-        made += choose(tables(choose_seeds(collect(files, chosen), filters), chosen), filters)
+        used = choose_seeds(collect(files, chosen), filters)
+        whole = tables(used, chosen)
+        kept = choose(whole, filters)
+        ids = frozenset(line.id for table in kept for line in lines_of(table)) if texts else None
+        pairs.append((Shown(chosen, used, whole, ids), kept))
     if budget is None:
-        return made
-    if budget not in {table.budget for table in made}:
-        raise unknown("budget", budget, {table.budget for table in made}, "--budget")
+        return pairs
+    budgets = {table.budget for _, kept in pairs for table in kept}
+    if budget not in budgets:
+        raise unknown("budget", budget, budgets, "--budget")
+    return [
+        (replace(shown, tables=of_budget(shown.tables, budget)), of_budget(kept, budget))
+        for shown, kept in pairs
+    ]
+
+
+def of_budget(made: Sequence[Table], budget: str) -> list[Table]:
+    """The tables of one budget."""
     return [table for table in made if table.budget == budget]
 
 
-RENDERERS: dict[str, Callable[[Sequence[Table]], str]] = {"md": markdown, "csv": csv_, "json": json_}
+def show_view(view: str, boards: Sequence[Shown], form: str, *, to_file: bool) -> str | bytes:
+    """A view of all suites in a format; raises BenchError where there is nothing that it could show."""
+    of_one = VIEWS[view]
+    views = [made for shown in boards for made in of_one(shown)] if of_one else profile_views(boards)
+    if not views:
+        needs = "curves" if view == "anytime" else "two suites" if view == "profile" else "such rows"
+        raise BenchError(f"--view {view}: nothing to show: the records have no {needs} at one budget")
+    if form != "terminal":
+        return render_views(form, views)
+    from bench.report.view_text import views_terminal
+
+    plain = to_file or not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR"))
+    return views_terminal(views, colour=not plain and os.environ.get("TERM") != "dumb")
+
+
+def write_page(suite: str | None, root: Path, out: Path | None, given: list[str]) -> None:
+    """Write the HTML page; it has views and filters of its own."""
+    from bench.report.html import page
+
+    if out is None:
+        raise UsageError(
+            "--format html makes a page: name a file with --out, such as leaderboards/index.html"
+        )
+    if given:
+        raise UsageError(f"--format html shows everything, so it does not go with {given[0]}")
+    pairs = filtered(suite, root, [], None)
+    write_atomic(out, page([shown for shown, _ in pairs], root.parent))
+    typer.echo(f"wrote {out}")
 
 
 def selected(name: str | None, root: Path) -> list[tuple[Suite, list[Path]]]:

@@ -17,6 +17,7 @@ from bench.suite import MetricColumn
 ARROWS = {"lower": " ↓", "higher": " ↑", "none": ""}
 VERDICTS = {"better": "▲", "level": "≈", "worse": "▼"}
 DAGGER = "†"
+SHARING = {False: "that share a letter", True: "that share a letter, or whose ranges meet,"}
 
 
 Shown = TypeVar("Shown", Line, Reported)
@@ -154,7 +155,8 @@ def notes(table: Table) -> list[str]:
         (any(line.rank for line in lines), f"# is 1 + the number of rows clearly better in {title}."),
         (
             any(line.ties for line in lines),
-            "Rows that share a letter are not separable: their intervals overlap.",
+            f"Rows {SHARING[any(line.ties[:1].isdigit() for line in lines)]} are not separable: "
+            "their intervals overlap.",
         ),
         (any(line.rank is None for line in students), "Rows without # are not ranked."),
         (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.report.table import Line, Table
 from bench.report.views import METHOD, NFE, ROW, Head, Shown, View, decimals, lines_of
 
-KINDS = ("student", "solver", "teacher")
+KINDS = ("student", "published", "solver", "teacher")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import mean, stdev
+from statistics import fmean as mean
 from typing import Literal
 
 from bench.record import MetricValue
@@ -50,7 +50,8 @@ def estimate(values: Sequence[MetricValue], aggregate: Aggregate = "mean") -> Es
         return Estimate(values[0].mean, values[0].ci95, "repeats" if values[0].ci95 else "nothing")
     means = [value.mean for value in values]
     centre = mean(means)
-    half = student_t975(len(means) - 1) * stdev(means) / math.sqrt(len(means))
+    deviation = math.sqrt(math.fsum((one - centre) ** 2 for one in means) / (len(means) - 1))
+    half = student_t975(len(means) - 1) * deviation / math.sqrt(len(means))
     return Estimate(centre, (centre - half, centre + half), "seeds")
 
 
@@ -78,6 +79,7 @@ def tie_letters(estimates: Sequence[Estimate], better: str) -> list[str]:
 
     A letter is a maximal set of rows whose intervals have a point in common (an unknown one is the line).
     Such sets are found in one sweep: they are full just before the first interval ends after one began.
+    More than 26 sets are numbered from the best; those of a row follow each other, as "7" or "7-12".
     """
     sign = 1 if better == "lower" else -1
     spans = [_span(one, sign) for one in estimates]
@@ -92,11 +94,13 @@ def tie_letters(estimates: Sequence[Estimate], better: str) -> list[str]:
         grown = not ends
         if ends:
             open_.remove(i)
+    if len(sets) > len(string.ascii_lowercase):
+        return _ranges(sets, len(spans))
     best_first = sorted(sets, key=lambda c: sorted(sign * estimates[i].mean for i in c))
     letters = [""] * len(spans)
     for k, members in enumerate(best_first):
         for i in members:
-            letters[i] += _letter(k)
+            letters[i] += string.ascii_lowercase[k]
     return letters
 
 
@@ -106,8 +110,13 @@ def _span(one: Estimate, sign: int) -> tuple[float, float]:
     return (low, high) if sign == 1 else (-high, -low)
 
 
-def _letter(index: int) -> str:
-    return string.ascii_lowercase[index % 26] * (1 + index // 26)
+def _ranges(sets: Sequence[frozenset[int]], count: int) -> list[str]:
+    """First and last set of each row: an interval meets the sets of a sweep without a gap."""
+    found: list[list[int]] = [[] for _ in range(count)]
+    for k, members in enumerate(sets, 1):
+        for i in members:
+            found[i].append(k)
+    return ["-".join(dict.fromkeys((str(k[0]), str(k[-1])))) if k else "" for k in found]
 
 
 @cache

@@ -274,7 +274,8 @@ def _ranked(lines: list[Line], frame: Frame) -> tuple[Line, ...]:
     valid.sort(key=lambda line: (sign * line.metrics[frame.primary].mean, line.label))
     values = [line.metrics[frame.primary] for line in valid]
     places = zip(valid, ranks(values, frame.better), tie_letters(values, frame.better), strict=True)
-    rest = sorted((li for li in lines if li not in valid), key=lambda line: (line.status, line.label))
+    ranked = {id(line) for line in valid}
+    rest = sorted((li for li in lines if id(li) not in ranked), key=lambda line: (line.status, line.label))
     return _named_apart([*(replace(line, rank=rank, ties=ties) for line, rank, ties in places), *rest])
 
 

@@ -7,10 +7,10 @@ from io import StringIO
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.report.columns import Column, Shown, columns, heading, notes, reported_columns
+from bench.report.grid import grid_lines
 from bench.report.reported import CAUTION, TITLE, listed_under
 from bench.report.table import Table
 from bench.reported import Reported
@@ -47,14 +47,13 @@ def _print(console: Console, table: Table, width: int | None) -> None:
     shown = columns(table, lines)
     headings = [section.title for section in table.sections]
     kept = _fitting(shown, lines, headings, width)
-    grid = _grid(kept)
+    rows: list[tuple[list[str], str]] = []
     for section in table.sections:
-        grid.add_row(*(Text(section.title if c.title == "method" else "", "bold cyan") for c in kept))
-        for line in section.lines:
-            grid.add_row(*(_cell(column.cell(line)) for column in kept))
+        rows.append(([section.title if c.title == "method" else "" for c in kept], "bold cyan"))
+        rows += [([column.cell(line) for column in kept], "") for line in section.lines]
     console.print(Text(heading(table), "bold"))
     if lines:
-        console.print(grid)
+        _print_grid(console, kept, rows, width)
     for note in notes(table):
         console.print(Text(note, "dim"))
     _say_hidden(console, shown, kept)
@@ -65,21 +64,20 @@ def _print_reported(console: Console, numbers: Sequence[Reported], width: int | 
         return
     shown = reported_columns(numbers)
     kept = _fitting(shown, numbers, [], width)
-    grid = _grid(kept)
-    for number in numbers:
-        grid.add_row(*(Text(column.cell(number)) for column in kept))
     console.print()
     console.print(Text(TITLE, "bold cyan"))
-    console.print(grid)
+    _print_grid(console, kept, [([column.cell(one) for column in kept], "") for one in numbers], width)
     console.print(Text(CAUTION, "dim"))
     _say_hidden(console, shown, kept)
 
 
-def _grid(kept: Sequence[Column[Shown]]) -> Grid:
-    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in kept:
-        grid.add_column(Text(column.title, "bold"), justify="right" if column.right else "left", no_wrap=True)
-    return grid
+def _print_grid(
+    console: Console, kept: Sequence[Column[Shown]], rows: list[tuple[list[str], str]], width: int | None
+) -> None:
+    titles, right = [column.title for column in kept], [column.right for column in kept]
+    colour = console.color_system is not None
+    made = grid_lines(titles, right, rows, colour=colour, width=width, styles=STYLES)
+    console.file.write("\n".join(made) + "\n")
 
 
 def _say_hidden(console: Console, shown: Sequence[Column[Shown]], kept: Sequence[Column[Shown]]) -> None:
@@ -88,10 +86,6 @@ def _say_hidden(console: Console, shown: Sequence[Column[Shown]], kept: Sequence
         console.print(
             Text(f"Hidden for want of width: {', '.join(hidden)}; see them with --format md.", "dim")
         )
-
-
-def _cell(text: str) -> Text:
-    return Text(text, STYLES.get(text[:1], ""))
 
 
 def _fitting(

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import fsum
 from statistics import fmean as mean
-from statistics import variance
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def split_variance(values: Sequence[Sequence[Sequence[float]]]) -> VarianceSplit
     cells = [[mean(cell) for cell in row] for row in values]
     within = None
     if subsets > 1:
-        within = mean(variance(cell) for row in values for cell in row)
+        within = mean(_spread(cell) for row in values for cell in row)
     noise = 0.0 if within is None else within / subsets  # of a cell's mean
     rows, columns = [mean(row) for row in cells], [mean(column) for column in zip(*cells, strict=True)]
     between_rows, between_columns = _variance(rows), _variance(columns)
@@ -83,4 +83,10 @@ def spread_of_trainings(values: Sequence[Sequence[float]]) -> VarianceSplit | No
 
 def _variance(values: Sequence[float]) -> float | None:
     """With n - 1 in the divisor; None for a single value."""
-    return variance(values) if len(values) > 1 else None
+    return _spread(values) if len(values) > 1 else None
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Variance with n - 1 in the divisor."""
+    centre = mean(values)
+    return fsum((value - centre) ** 2 for value in values) / (len(values) - 1)

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from io import StringIO
-
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table as Grid
-from rich.text import Text
 
 from bench.report.csv_ import csv_text
 from bench.report.flat import Value
+from bench.report.grid import grid_lines, styled
 from bench.report.latex import booktabs, preamble
 from bench.report.latex import escape as latex_escape
 from bench.report.markdown import escape
@@ -20,35 +15,19 @@ from bench.report.text import printable
 from bench.report.views import View
 
 
-def views_terminal(views: Sequence[View], width: int | None = None, *, colour: bool = False) -> str:
-    """For a terminal; a narrow one folds nothing and scrolls."""
-    stream = StringIO()
-    console = Console(
-        file=stream,
-        width=width or 10_000,
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        soft_wrap=True,
-    )
-    for i, view in enumerate(views):
-        if i:
-            console.print()
-        grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        rows = [[printable(cell) for cell in row] for row in view.texts()]
-        for k, head in enumerate(view.heads):
-            widest = max(cell_len(text) for text in (head.title, *(row[k] for row in rows)))
-            justify = "right" if head.right else "left"
-            grid.add_column(Text(head.title, "bold"), justify=justify, no_wrap=True, min_width=widest)  # type: ignore[arg-type]
-        for row in rows:
-            grid.add_row(*map(Text, row))
-        console.print(Text(printable(view.title), "bold"))
-        console.print(grid)
-        for note in view.notes:
-            console.print(Text(note, "dim"))
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+def views_terminal(views: Sequence[View], *, colour: bool = False) -> str:
+    """For a terminal; rows are as wide as they take, for a pager."""
+    return "\n".join("\n".join(_terminal(view, colour)) + "\n" for view in views)
+
+
+def _terminal(view: View, colour: bool) -> list[str]:
+    titles, right = [head.title for head in view.heads], [head.right for head in view.heads]
+    rows = [([printable(cell) for cell in row], "") for row in view.texts()]
+    return [
+        styled(printable(view.title), "bold", colour=colour),
+        *grid_lines(titles, right, rows, colour=colour),
+        *(styled(note, "dim", colour=colour) for note in view.notes),
+    ]
 
 
 def views_markdown(views: Sequence[View]) -> str:

@@ -10,7 +10,7 @@ from bench.catalog import METHODS, aliases, canonical_name, find
 from bench.cli import main
 from bench.errors import AssetError, UsageError
 from bench.record import write_record
-from bench.references import bibliography
+from bench.references import FILES, bibliography
 from bench.shipped import reported_file, shipped_weights
 
 FIELDS = re.compile(r"^  (\w+) = \{(.*)\},?$", re.MULTILINE)
@@ -55,8 +55,8 @@ def test_bibliography_entries_are_whole(key):
 
 
 def test_every_entry_of_the_file_is_read():
-    text = reported_file("references.bib").read_text()
-    assert len(bibliography()) == text.count("\n@") + text.startswith("@")
+    texts = ["\n" + reported_file(name).read_text() for name in FILES]
+    assert len(bibliography()) == sum(text.count("\n@") for text in texts)
 
 
 def test_cite_a_method_is_its_paper(capsys):
