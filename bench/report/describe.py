@@ -11,6 +11,7 @@ from bench.report.reported import summary_text
 from bench.report.table import device
 from bench.report.text import compact, printable
 from bench.suite import Suite
+from bench.suite_protocol import PublishedProtocol
 
 
 def suite_text(suite: Suite) -> str:
@@ -19,6 +20,7 @@ def suite_text(suite: Suite) -> str:
     solvers = [f"{r.solver} at {numbers(r.nfe)}" for r in suite.solver_rows]
     facts = [
         ("teacher", suite.teacher),
+        *model_facts(suite),
         ("ranked by", f"{suite.primary}, inside one version, protocol, budget and number of evaluations"),
         ("step counts", numbers(suite.nfe)),
         ("seeds", str(suite.seeds)),
@@ -35,7 +37,26 @@ def suite_text(suite: Suite) -> str:
     methods += [(name, f"over another; tuning: {preset.tuning}") for name, preset in suite.wrappers.items()]
     parts = [f"suite {suite.id}: {suite.title}", suite.about, block(facts)]
     parts += ["Budgets", block(limits), "Metrics", block(metrics), "Methods with a preset", block(methods)]
+    if suite.published:
+        students = [
+            (one.label, f"{one.file}, {numbers(one.steps)} steps: {one.note}") for one in suite.published
+        ]
+        parts += ["Published students", block(students)]
     return "\n".join(parts)
+
+
+def model_facts(suite: Suite) -> list[tuple[str, str]]:
+    """Network, files and further protocols of a suite on published models."""
+    if suite.model is None or not isinstance(suite.protocol, PublishedProtocol):
+        return []
+    model = suite.model
+    classes = f"{model.classes} classes" if model.classes else "unconditional"
+    side = f"{model.resolution} x {model.resolution} x {model.channels}"
+    return [
+        ("network", f"{model.network}, {side}, {classes}; {model.precision} inside on a GPU"),
+        ("files", ", ".join(suite.own_files)),
+        ("also under", ", ".join(suite.protocol.others)),
+    ]
 
 
 def metric_text(key: str, suites: Sequence[Suite]) -> str:

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from bench.assets.registry import assets
+from bench.cli import main
 from bench.models import teacher_model
 from bench.suite import load_suite, suite_names
+from bench.suite_protocol import PublishedProtocol
 
 REAL = [name for name in suite_names() if load_suite(name).model]
 PARAMETERS = {  # of the published networks
@@ -58,3 +60,15 @@ def test_curves_and_repeats_share_no_noise(name: str) -> None:
     protocol = load_suite(name).protocol
     first = range(protocol.curve_seed, protocol.curve_seed + protocol.curve_samples)
     assert all(block + protocol.samples < first.start for block in protocol.blocks)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_info_names_network_files_protocols_and_students(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", name]) == 0
+    said, suite = capsys.readouterr().out, load_suite(name)
+    assert suite.model is not None and suite.model.network in said
+    assert isinstance(suite.protocol, PublishedProtocol)
+    for word in (*suite.own_files, *suite.protocol.others, *(one.label for one in suite.published)):
+        assert word in said
