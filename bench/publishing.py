@@ -32,7 +32,7 @@ def publish_runs(suite: Suite, runs: Path, records: Path, budget: str | None = N
         UsageError: the record of a smoke run.
     """
     folders = [path.parent for path in sorted(runs.glob(f"{suite.id}/*/record.json"))]
-    taken = {folder: read_record(folder / "record.json") for folder in folders}
+    taken = {folder: with_preset(read_record(folder / "record.json"), folder) for folder in folders}
     taken = {folder: r for folder, r in taken.items() if budget is None or r.budget == budget}
     if not taken:
         raise BenchError(
@@ -52,6 +52,13 @@ def publish_runs(suite: Suite, runs: Path, records: Path, budget: str | None = N
     if tiles:
         written.append(sample_grid_png(tiles, board / "grid.png", modes=modes_of(suite)))
     return [*written, *write_board(committed, suite, board)]
+
+
+def with_preset(record: Record, folder: Path) -> Record:
+    """The record with batch and average from the specification beside it, where an older one lacks them."""
+    if record.kind != "student" or record.preset is not None:
+        return record
+    return record.model_copy(update={"preset": read_json(folder / "spec.json")["cell"]["preset"]})
 
 
 def file_name(record: Record) -> str:
