@@ -27,6 +27,7 @@ from bench.report.views import Shown, View
 
 SCRIPTS = ("dom.js", "table.js", "plot.js", "charts.js", "record.js", "main.js")
 GRID_LIMIT = 250_000  # bytes of a picture of samples in the page; a larger one is left out
+FIRST = 40  # rows of a section before the reader asks for all, as table.js says it
 PROFILE_ROWS = 40  # of a profile's table
 
 
@@ -50,6 +51,7 @@ def page(boards: Sequence[Shown], root: Path) -> str:
         profiles=[_shortened(view) for view in profile_views(boards)],
         choices=_choices(grids),
         levels=LEVELS,
+        first=FIRST,
         records=sum(len(shown.records) for shown in boards),
         rows=sum(grid.count for made in grids for grid in made),
     )

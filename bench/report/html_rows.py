@@ -191,12 +191,15 @@ def _look(line: Line, beyond: bool) -> str:
 
 
 def _letters(ties: str) -> list[str]:
-    """Letters one by one; a range of many groups is one name."""
-    return list(ties) if ties.isalpha() else [ties] if ties else []
+    """Letters one by one as long as there are bars for them; the rest, or a range, as one name."""
+    if not ties.isalpha():
+        return [ties] if ties else []
+    drawn = [letter for letter in ties if _place(letter) < BARS]
+    return [*drawn, *filter(None, [ties[len(drawn) :]])]
 
 
 def _place(letter: str) -> int:
-    return min(ord(letter) - ord("a"), BARS) if letter.isalpha() else BARS
+    return min(ord(letter[0]) - ord("a"), BARS) if letter.isalpha() else BARS
 
 
 def _papers(table: Table, shown: Shown) -> Papers | None:

@@ -4,7 +4,7 @@ const BEST = 10; // names in one chart
 const SHAPES = { student: "circle", published: "circle", solver: "square", teacher: "diamond" };
 
 function visible(board) {
-  return board.bodies.flatMap(({ rows }) => rows.filter((tr) => !tr.hidden).map((tr) => rowData.get(tr)));
+  return board.bodies.flatMap(({ passing }) => passing.map((tr) => rowData.get(tr)));
 }
 
 function figure(title, caption, ...parts) {

@@ -6,7 +6,10 @@ const boards = [...document.querySelectorAll(".board")].map((root, t) => {
   const bodies = [...root.querySelectorAll("table:not(.plain) > tbody")].map((body) => ({
     body,
     reference: body.classList.contains("ref"),
-    rows: [...body.rows].slice(1),
+    rows: [...body.rows].slice(1), // as they came
+    order: [...body.rows].slice(1), // as they are sorted
+    passing: [],
+    whole: false,
   }));
   return { root, t, heads, place, bodies, protocol: root.dataset.protocol };
 });
@@ -44,7 +47,11 @@ function sortable({ heads, bodies }) {
       const down = head.getAttribute("aria-sort") === "ascending";
       for (const other of heads) other.setAttribute("aria-sort", "none");
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      for (const { body, rows } of bodies) body.append(...ordered(rows, i, down ? -1 : 1));
+      for (const section of bodies) {
+        section.order = ordered(section.rows, i, down ? -1 : 1);
+        section.body.append(...section.order);
+        show(section);
+      }
     });
   });
 }
@@ -79,19 +86,35 @@ function filter() {
   for (const { root, place, bodies, protocol } of boards) {
     const off = Boolean(chosen.protocol) && protocol !== chosen.protocol;
     root.hidden = off;
-    for (const { body, rows, reference } of bodies) {
-      let here = 0;
-      for (const row of rows) {
-        const on = !off && passes(row, place, reference);
-        if (row.hidden === on) row.hidden = !on;
-        here += on;
-      }
-      body.hidden = !here;
-      shown += here;
-      all += rows.length;
+    for (const section of bodies) {
+      section.passing = off ? [] : section.rows.filter((row) => passes(row, place, section.reference));
+      show(section);
+      shown += section.passing.length;
+      all += section.rows.length;
     }
   }
   document.getElementById("count").textContent = shown === all ? `${all} rows` : `${shown} of ${all} rows`;
+}
+
+// the first rows of a section, and a button for the rest of a long one
+const FIRST = 40;
+function show(section) {
+  const { body, order, passing } = section, kept = new Set(passing);
+  const limit = section.whole ? Infinity : FIRST;
+  let shown = 0;
+  for (const row of order) {
+    const on = kept.has(row) && shown < limit;
+    if (row.hidden === on) row.hidden = !on;
+    shown += on;
+  }
+  body.hidden = !shown;
+  if (section.more) section.more.remove();
+  if (shown < passing.length) {
+    const button = el("button", { type: "button" }, `Show all ${passing.length} rows`);
+    button.addEventListener("click", () => { section.whole = true; show(section); });
+    section.more = el("tr", { class: "more" }, el("td", { colspan: order[0].cells.length }, button));
+    body.append(section.more);
+  }
 }
 
 function pressed(id, then) {
