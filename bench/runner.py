@@ -14,11 +14,12 @@ from pathlib import Path
 
 from bench.atomic import write_atomic
 from bench.cell import Cell
+from bench.events import EVENTS, Events, write_status
 from bench.failures import failure_of
 from bench.plugins.apart import Apart
 from bench.record import Record, read_record, write_record
 from bench.stages import Bench, CellStages, surroundings
-from bench.store import Events, explain_disk, locked
+from bench.store import explain_disk, locked
 
 
 class Runner:
@@ -54,10 +55,11 @@ class Runner:
                 return record
             path.unlink(missing_ok=True)
             write_atomic(folder / "spec.json", self._made_from(cell))
-            events = Events(folder / "events.jsonl")
+            write_status(folder, "running", "teacher")
+            events = Events(folder / EVENTS)
             record = self._attempt(cell, folder, events)
             write_record(record, path)
-            self._status(folder, record.status, "record")
+            write_status(folder, record.status, "record")
             took = {"seconds": round(time.monotonic() - started, 3)}
             if cell.id in self.predicted:
                 took["predicted_seconds"] = round(self.predicted[cell.id], 3)
@@ -72,15 +74,13 @@ class Runner:
                 return self.apart.run(cell, folder, events)
             return stage.record()
         except KeyboardInterrupt:
-            self._status(folder, "lost", stage.current)
+            write_status(folder, "lost", stage.current)
+            events.write("interrupted", stage=stage.current)
             raise
         except Exception as error:
             status, failure = failure_of(stage.current, error)
             events.write("failed", stage=stage.current, message=failure.message)
             return stage.bare_record(status, failure)
-
-    def _status(self, folder: Path, status: str, stage: str) -> None:
-        write_atomic(folder / "status.json", json.dumps({"status": status, "stage": stage}) + "\n")
 
 
 def run_cells(runner: Runner, cells: list[Cell], *, fail_fast: bool = False) -> list[Record]:

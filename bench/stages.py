@@ -15,6 +15,7 @@ from baselines.distiller import Distiller, Generator
 from bench.atomic import write_atomic
 from bench.cell import Cell
 from bench.closure import closure_digest
+from bench.events import Events, Heartbeat, write_status
 from bench.lab import Lab
 from bench.latency import Parts, measure_latency, measure_throughput
 from bench.meter import Meter, metered
@@ -23,7 +24,7 @@ from bench.progress import Reporter
 from bench.provenance import provenance
 from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, Record, Row, Status
 from bench.sampling import device_class, draw_samples
-from bench.store import Events, Store, file_digest, read_json
+from bench.store import Store, file_digest, read_json
 from bench.training import Snapshot, Training, snapshot_files
 from metrics.statistics import summarise
 
@@ -74,7 +75,7 @@ class CellStages:
         """Note that a stage begins."""
         self.current = stage
         self.events.write("stage", stage=stage)
-        write_atomic(self.folder / "status.json", json.dumps({"status": "running", "stage": stage}) + "\n")
+        write_status(self.folder, "running", stage)
         self.reporter.stage(self.cell.label, stage)
 
     def note(self, kind: str, path: Path) -> Path:
@@ -107,7 +108,7 @@ class CellStages:
         context = self.lab.context(self.cell, meter)
         assert self.cell.method is not None
         method: Distiller = self.cell.method.cls(self.lab.teacher(meter), self.cell.config, context)
-        report = self.reporter.training(self.cell.label)
+        report = Heartbeat(self.folder, self.events, self.reporter.training(self.cell.label))
         Training(method, context, self.lab.law(self.cell), folder, self.cell.budget, report).run()
 
     def snapshot(self, path: Path) -> Snapshot:

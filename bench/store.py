@@ -16,7 +16,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,8 @@ class Store:
                         make(folder)
                         files = {p.name: file_digest(p) for p in sorted(folder.iterdir()) if is_result(p)}
                         write_atomic(done, json.dumps({"inputs": inputs, "files": files}, indent=1) + "\n")
+        with suppress(OSError):  # a store that is only read from still serves
+            os.utime(done)  # when it was last used
         for name, expected in read_json(done)["files"].items():
             path = folder / name
             found = file_digest(path) if path.is_file() else "no file"
@@ -105,6 +107,20 @@ class Store:
                     f"delete the folder {folder} to remake it"
                 )
         return folder
+
+
+def in_use(folder: Path, name: str = ".lock") -> bool:
+    """Whether a process holds the folder's lock (or it cannot be told, for want of permission)."""
+    path = folder / name
+    if not path.is_file():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, PermissionError):
+        return True
+    lock.release()
+    return False
 
 
 def is_result(path: Path) -> bool:
@@ -162,18 +178,3 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BenchError(f"{path}: found {type(value).__name__}, expected a JSON object")
     return value
-
-
-class Events:
-    """Append-only log of a cell: one JSON object a line, flushed."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def write(self, kind: str, **values: Any) -> None:
-        """Append one event with the time."""
-        line = json.dumps(
-            {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": kind, **values}
-        )
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")

@@ -13,6 +13,7 @@ from bench.anatomy import Anatomy, dissect
 from bench.catalog import METHODS
 from bench.cli import VERBS, command
 from bench.context import RunContext
+from bench.events import ALWAYS, KINDS
 from bench.lab import Lab
 from bench.latency import TIMED, WARM_UP
 from bench.meter import Meter
@@ -314,6 +315,12 @@ def test_every_verb_and_option_is_documented(verb: str) -> None:
 def test_fields_of_a_record_are_documented(part: type[BaseModel]) -> None:
     stated = [row[0] for row in rows(section("docs/records.md", part.__name__))]
     assert stated == list(part.model_fields)
+
+
+def test_events_are_documented() -> None:
+    kinds = [[kind, key, what] for kind, fields in KINDS.items() for key, what in fields.items()]
+    assert rows(section("docs/records.md", "Events")) == kinds
+    assert all(f"`{key}`" in section("docs/records.md", "Events") for key in ALWAYS)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +17,7 @@ from bench.errors import UsageError, unknown
 from bench.report.assets import asset_text
 from bench.report.describe import metric_text, record_text, suite_text
 from bench.report.method import method_text
+from bench.report.plot import Style
 from bench.report.protocols import find_protocol, is_protocol_file, protocol_text
 from bench.report.runs import cell_text, is_cell, runs_text
 from bench.suite import load_suite, suite_names
@@ -30,6 +33,9 @@ def info(
     report: Annotated[
         bool, typer.Option("--report", help="of a finished cell: copying, coverage, interval of its distance")
     ] = False,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="FOLDER", help="of a run: also draw curves and samples")
+    ] = None,
 ) -> None:
     """Explain a suite, method, metric, protocol or asset by name; a record, suite or run by path."""
     path = Path(name)
@@ -37,23 +43,35 @@ def info(
         from bench.diagnosis import diagnosis_text
 
         return typer.echo(diagnosis_text(path))
+    if png is not None:
+        from bench.report.run_pictures import run_pictures
+
+        for written in run_pictures(path, png):
+            typer.echo(f"wrote {written}", err=True)
     if name in assets():
         return typer.echo(asset_text(assets()[name], AssetStore.default()))
-    typer.echo(path_text(path) if path.exists() or "/" in name else name_text(name))
+    typer.echo(path_text(path, style()) if path.exists() or "/" in name else name_text(name))
 
 
-def path_text(path: Path) -> str:
+def style() -> Style:
+    """How plots are drawn on this output: colours on a terminal that wants them, marks that it can show."""
+    plain = not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
+    return Style(colour=not plain, unicode=encoding.startswith("utf"))
+
+
+def path_text(path: Path, drawn: Style) -> str:
     """What lies at a path.
 
     Raises:
         UsageError: nothing, or nothing that the bench writes.
     """
     if is_cell(path):
-        return cell_text(path)
+        return cell_text(path, drawn)
     if (path / "record.json").is_file():
         return record_text(path / "record.json")
     if path.is_dir():
-        return runs_text(path)
+        return runs_text(path, drawn)
     if path.suffix == ".json" and path.is_file():
         return record_text(path)
     if path.suffix == ".toml" and path.is_file():

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from bench.cell import Cell
+from bench.events import Events
 from bench.plugins.belief import Disbelief, believed
 from bench.plugins.job import Job
 from bench.plugins.supervise import Ending, free_bytes, supervise
@@ -25,7 +26,6 @@ from bench.plugins.words import python
 from bench.progress import Reporter
 from bench.record import Failure, Record, Status
 from bench.stages import Bench, CellStages
-from bench.store import Events
 
 START_SECONDS = 600.0  # for imports and the teacher's weights, on a busy machine
 GRACE_SECONDS = 60.0  # beyond the budget's limit of a step: checkpoints, a slow disk

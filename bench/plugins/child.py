@@ -18,13 +18,14 @@ from typing import Any
 import torch
 
 from bench.errors import BenchError
+from bench.events import EVENTS, Events
 from bench.failures import failure_of
 from bench.lab import Lab
 from bench.plugins.guard import Guard
 from bench.plugins.job import Job
 from bench.record import Record, write_record
 from bench.stages import Bench, CellStages
-from bench.store import Events, Store
+from bench.store import Store
 
 REPORT_SECONDS = 0.2  # between two reports of a training
 
@@ -102,7 +103,7 @@ def main(words: list[str]) -> int:
     bench = Bench(Lab.open(job.suite, job.device), Store(job.out), pipe, job.command)
     limit_memory(job)
     guard = Guard.now()
-    stages = GuardedStages(bench, job.resolve(), job.folder, Events(job.folder / "events.jsonl"))
+    stages = GuardedStages(bench, job.resolve(), job.folder, Events(job.folder / EVENTS))
     stages.guard, stages.pipe = guard, pipe
     try:
         record = stages.record()

@@ -21,7 +21,8 @@ from bench.plugins.belief import Disbelief, believed
 from bench.progress import PlainReporter
 from bench.record import write_record
 from bench.stages import Bench, CellStages
-from bench.store import Events, Store
+from bench.events import Events
+from bench.store import Store
 from bench.suite import load_suite
 
 
