@@ -43,6 +43,8 @@ VERBS: dict[str, Verb] = {
     "publish": Verb(
         "bench.cli.publish:publish", "bring finished records into the committed ones, remake the board"
     ),
+    "merge": Verb("bench.cli.merge:merge", "bring records of several machines into one folder"),
+    "clean": Verb("bench.cli.clean:clean", "remove stages or fetched files by age and size"),
     "submit": Verb("bench.cli.submit:submit", "pack a finished student for others to verify"),
     "verify": Verb("bench.cli.verify:verify", "check that records hold: stated, scored again, trained again"),
     "shift": Verb("bench.cli.shift:shift", "measure the covariate shift of published students"),
