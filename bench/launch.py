@@ -22,6 +22,7 @@ from bench.runner import Runner, run_cells
 from bench.stages import Bench
 from bench.store import Store
 from bench.suite import Suite, load_suite
+from bench.tracking import find_tracker, tracked
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Request:
     isolate: bool = True
     memory_mib: int | None = None
     protocol: str | None = None
+    track: str | None = None
     command: str = "bench run"
 
 
@@ -120,6 +122,7 @@ def execute(request: Request) -> int:
     """Run a request; returns the exit status (1 if a cell failed)."""
     if request.offline:
         forbid_network()
+    opener = find_tracker(request.track)
     suite, cells, notes = resolve(request)
     if request.threads:
         torch.set_num_threads(request.threads)
@@ -129,7 +132,7 @@ def execute(request: Request) -> int:
     store = Store(request.out)
     lab = Lab.open(suite, choose_device(request.device))
     check_labels(lab)
-    watcher = reporter()
+    watcher = tracked(reporter(), opener, cells, store.root)
     bench = Bench(lab, store, watcher, request.command)
     memory = request.memory_mib and request.memory_mib * 2**20
     runner = Runner(bench, Apart(bench, memory) if request.isolate else None)

@@ -33,6 +33,10 @@ Memory = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="start it even if it takes more than a day of the device")]
+Track = Annotated[
+    str | None,
+    typer.Option(help="also follow the run in tensorboard or wandb (offline); needs the extra 'track'"),
+]
 FailFast = Annotated[bool, typer.Option(help="stop at the first failed cell")]
 
 
@@ -55,6 +59,7 @@ def run(
     yes: Yes = False,
     offline: Offline = False,
     protocol: ProtocolId = None,
+    track: Track = None,
 ) -> None:
     """Run cells and print their leaderboard. Exit status 1 if a cell failed (the others ran)."""
     from bench.launch import Request, execute
@@ -64,6 +69,6 @@ def run(
         suite=suite, methods=tuple(method or ()), budget=budget, nfe=parse_steps(nfe), seeds=seeds,
         device=device, out=out, plugins=tuple(plugin or ()), isolate=isolate, memory_mib=plugin_memory,
         threads=threads, references=references, students=students, smoke=smoke, fail_fast=fail_fast,
-        offline=offline, protocol=protocol, yes=yes, command=command,
+        offline=offline, protocol=protocol, yes=yes, track=track, command=command,
     )  # fmt: skip
     raise typer.Exit(execute(request))
