@@ -154,3 +154,40 @@ def test_committed_boards_are_those_of_the_committed_records(folder):
         assert (ROOT / "leaderboards" / folder.name / name).read_text() == text
     for path in folder.glob("*.json"):
         assert file_name(read_record(path)) == path.name
+
+
+@pytest.mark.parametrize("view", ["anytime", "break-even", "pareto"])
+@pytest.mark.parametrize("form", ["terminal", "md", "csv", "json", "latex"])
+def test_views_in_every_format(root, capsys, view, form):
+    status, out, _ = run(
+        capsys, "--records", root, "--view", view, "--format", form, "--filter", "method=sid"
+    )
+    assert status == 0 and "sid" in out and "progressive" not in out
+
+
+def test_a_view_without_rows_says_what_is_missing(root, capsys):
+    assert run(capsys, "--records", root, "--view", "profile")[::2] == (
+        1, "error: --view profile: nothing to show: the records have no two suites at one budget\n",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--format", "html"], "name a file with --out"),
+        (["--format", "parquet"], "name a file with --out"),
+        (["--out", "x.html", "--sort", "swd"], "does not go with --sort"),
+        (["--view", "paretto"], "did you mean 'pareto'"),
+        (["--view", "anytime", "--sort", "swd"], "does not go with --sort"),
+        (["--write", "--view", "pareto"], "does not go with --view"),
+    ],
+)
+def test_options_that_do_not_go_together(root, capsys, arguments, said):
+    status, _, err = run(capsys, "--records", root, *arguments)
+    assert status == 2 and said in err
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.tex", "a.parquet"])
+def test_files_of_the_other_formats(root, tmp_path, capsys, name):
+    assert run(capsys, "--records", root, "--out", tmp_path / name)[0] == 0
+    assert b"sid" in (tmp_path / name).read_bytes()
