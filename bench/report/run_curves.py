@@ -11,6 +11,7 @@ from statistics import mean
 from bench.errors import UsageError
 from bench.events import EVENTS
 from bench.record import Record
+from bench.report.curves import line_name
 from bench.report.plot import Points, Style, plot
 from bench.suite import load_suite
 
@@ -60,7 +61,8 @@ def metric_curves(records: Sequence[Record]) -> dict[tuple[str, int], dict[str, 
     for record in records:
         if record.kind != "student" or not record.curve:
             continue
-        key, name = primary(record), f"{record.label}, {record.budget}" if several else record.label
+        key, line = primary(record), line_name(record.label)
+        name = f"{line}, {record.budget}" if several else line
         for steps in sorted({point.steps for point in record.curve}):
             points = [(p.work, p.metrics[key]) for p in record.curve if p.steps == steps and key in p.metrics]
             seeds[key, steps, name].append(sorted(points))

@@ -96,7 +96,10 @@ def lines_png(
         handles = {
             label: h for a in axes.flat for h, label in zip(*a.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(handles.values(), handles, loc="outside lower left", ncols=3, fontsize=9, frameon=False)
+        columns = 1 if wide == 1 else 3 if max(map(len, handles)) < 34 else 2
+        figure.legend(
+            handles.values(), handles, loc="outside lower left", ncols=columns, fontsize=9, frameon=False
+        )
     return save(figure, path)
 
 
