@@ -34,28 +34,32 @@ VIEWS: dict[str, Callable[[Shown], list[View]] | None] = {
 }
 
 
+Name = Annotated[
+    str | None, typer.Argument(metavar="SUITE", help="suite name or file [default: all with records]")
+]
+Format = Annotated[
+    str | None, typer.Option("--format", help=f"{', '.join(FORMATS)} [default: by the name of --out]")
+]
+Out = Annotated[Path | None, typer.Option(help="file to write instead of printing")]
+Sort = Annotated[
+    str | None, typer.Option("--sort", metavar="KEY", help="order lines by a metric, nfe, work, ...")
+]
+Filters = Annotated[
+    list[str] | None, typer.Option("--filter", help="show lines like 'nfe<=4'; may be repeated")
+]
+Write = Annotated[bool, typer.Option("--write", help="remake README.md, table.csv and curve.png")]
+
+
 def leaderboard(
-    suite: Annotated[
-        str | None,
-        typer.Argument(metavar="SUITE", help="suite name or file [default: all with records]"),
-    ] = None,
-    format_: Annotated[
-        str | None, typer.Option("--format", help=f"{', '.join(FORMATS)} [default: by the name of --out]")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="file to write instead of printing")] = None,
+    suite: Name = None,
+    format_: Format = None,
+    out: Out = None,
     view: Annotated[str, typer.Option(help=f"{', '.join(VIEWS)}")] = "board",
-    sort_: Annotated[
-        str | None,
-        typer.Option("--sort", metavar="KEY", help="order lines by a metric, nfe, work, ..."),
-    ] = None,
-    filter_: Annotated[
-        list[str] | None, typer.Option("--filter", help="show lines like 'nfe<=4'; may be repeated")
-    ] = None,
+    sort_: Sort = None,
+    filter_: Filters = None,
     budget: Annotated[str | None, typer.Option(help="show this budget only")] = None,
     records: Annotated[Path, typer.Option(help="folder of records, or of runs")] = RECORDS,
-    write: Annotated[
-        bool, typer.Option("--write", help="remake README.md, table.csv and curve.png beside the records")
-    ] = False,
+    write: Write = False,
 ) -> None:
     """Make tables from records. Filters choose lines and move no rank; seed= chooses what is averaged."""
     form = format_ or SUFFIXES.get(out.suffix if out else "", "terminal")
@@ -70,20 +74,26 @@ def leaderboard(
     if form == "parquet" and out is None:
         raise UsageError("--format parquet is binary: name a file with --out")
     pairs = filtered(suite, records, filter_ or [], budget)
-    made = [table for _, tables_ in pairs for table in tables_]
-    if not made:
+    if not any(made for _, made in pairs):
         typer.echo("no line passes the filters", err=True)
-    if view != "board":
-        if sort_ is not None:
-            raise UsageError(f"--view {view} has an order of its own, so it does not go with --sort")
-        text = show_view(view, [shown for shown, _ in pairs], form, to_file=out is not None)
-    else:
-        made = made if sort_ is None else sort(made, sort_)
-        text = show(made, to_file=out is not None) if form == "terminal" else render_tables(form, made)
+    text = rendered(pairs, view, form, sort_, to_file=out is not None)
     if out is not None:
         write_atomic(out, text)
     else:
         typer.echo(text, nl=False)
+
+
+def rendered(
+    pairs: Sequence[tuple[Shown, list[Table]]], view: str, form: str, key: str | None, *, to_file: bool
+) -> str | bytes:
+    """The board, or a view of it, in a format; raises UsageError for a view that is to be sorted."""
+    if view != "board":
+        if key is not None:
+            raise UsageError(f"--view {view} has an order of its own, so it does not go with --sort")
+        return show_view(view, [shown for shown, _ in pairs], form, to_file=to_file)
+    made = [table for _, kept in pairs for table in kept]
+    made = made if key is None else sort(made, key)
+    return show(made, to_file=to_file) if form == "terminal" else render_tables(form, made)
 
 
 def check_choice(found: str, known: Collection[str], kind: str, where: str) -> None:

@@ -17,7 +17,6 @@ from bench.suite import MetricColumn
 ARROWS = {"lower": " ↓", "higher": " ↑", "none": ""}
 VERDICTS = {"better": "▲", "level": "≈", "worse": "▼"}
 DAGGER = "†"
-SHARING = {False: "that share a letter", True: "that share a letter, or whose ranges meet,"}
 
 
 Shown = TypeVar("Shown", Line, Reported)
@@ -140,6 +139,11 @@ def heading(table: Table) -> str:
 ONE_SEED = "one training seed: how much another training would differ is not known."
 
 
+def _sharing(lines: Sequence[Line]) -> str:
+    ranges = any(line.ties[:1].isdigit() for line in lines)
+    return "that share a letter, or whose ranges meet," if ranges else "that share a letter"
+
+
 def notes(table: Table) -> list[str]:
     """How to read a table: only what applies to it."""
     lines = [line for section in table.sections for line in section.lines]
@@ -155,8 +159,7 @@ def notes(table: Table) -> list[str]:
         (any(line.rank for line in lines), f"# is 1 + the number of rows clearly better in {title}."),
         (
             any(line.ties for line in lines),
-            f"Rows {SHARING[any(line.ties[:1].isdigit() for line in lines)]} are not separable: "
-            "their intervals overlap.",
+            f"Rows {_sharing(lines)} are not separable: their intervals overlap.",
         ),
         (any(line.rank is None for line in students), "Rows without # are not ranked."),
         (

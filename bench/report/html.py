@@ -65,8 +65,10 @@ def part(name: str) -> str:
 
 @cache
 def _template() -> Any:
-    settings = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
-    return Environment(loader=BaseLoader(), **settings).from_string(part("page.html"))  # type: ignore[arg-type]
+    made = Environment(
+        loader=BaseLoader(), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    return made.from_string(part("page.html"))
 
 
 def embedded(data: dict[str, Any]) -> str:
