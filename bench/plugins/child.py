@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from bench.cell import Cell
 from bench.errors import BenchError
 from bench.events import EVENTS, Events
 from bench.failures import failure_of
@@ -68,6 +69,21 @@ class PipeReporter:
         """Nothing to release."""
 
 
+class OwnStore(Store):
+    """A store whose stages are shared with cells of the same method and source only.
+
+    Scores are keyed by samples: what one plugin made up must not be found by a cell that drew the same ones.
+    """
+
+    def __init__(self, root: Path, cell: Cell) -> None:
+        super().__init__(root)
+        assert cell.method is not None
+        self.owner = [cell.method.cls.name, cell.method.closure_sha256]
+
+    def stage(self, kind: str, inputs: dict[str, Any], make: Callable[[Path], None]) -> Path:
+        return super().stage(kind, {**inputs, "plugin": self.owner}, make)
+
+
 class GuardedStages(CellStages):
     """Stages that fail once the plugin has changed what all methods share."""
 
@@ -100,19 +116,28 @@ def main(words: list[str]) -> int:
     )
     torch.set_num_threads(job.threads)
     pipe.tell(stage="teacher")
-    bench = Bench(Lab.open(job.suite, job.device), Store(job.out), pipe, job.command)
+    lab = Lab.open(job.suite, job.device)
     limit_memory(job)
-    guard = Guard.now()
-    stages = GuardedStages(bench, job.resolve(), job.folder, Events(job.folder / EVENTS))
+    guard, cell = Guard.now(), job.resolve()
+    bench = Bench(lab, OwnStore(job.out, cell), pipe, job.command)
+    stages = GuardedStages(bench, cell, job.folder, Events(job.folder / EVENTS))
     stages.guard, stages.pipe = guard, pipe
     try:
         record = stages.record()
         stages.check()
     except BaseException as error:  # a plugin may raise SystemExit or KeyboardInterrupt
-        guard.restore()
-        record = stages.bare_record(*failure_of(stages.current, error))
+        record = stages.bare_record(*failure_of(stages.current, blamed(error, guard.restore())))
     write_record(record, job.claim)
     return 0
+
+
+def blamed(error: BaseException, changed: list[str]) -> BaseException:
+    """The change of global state behind an error, if there was one."""
+    if not changed or isinstance(error, Meddled):
+        return error
+    cause = Meddled(f"the method changed {', '.join(changed)}; then {type(error).__name__}: {error}")
+    cause.__cause__ = error
+    return cause
 
 
 def end_with_parent() -> None:
