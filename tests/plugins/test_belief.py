@@ -15,13 +15,13 @@ from safetensors.numpy import save_file
 from tiny import MISBEHAVING, tiny_suite
 
 from bench.cell import student_cells
+from bench.events import Events
 from bench.lab import Lab
 from bench.methods import MethodRegistry
 from bench.plugins.belief import Disbelief, believed
 from bench.progress import PlainReporter
 from bench.record import write_record
 from bench.stages import Bench, CellStages
-from bench.events import Events
 from bench.store import Store
 from bench.suite import load_suite
 
