@@ -137,6 +137,6 @@ class PublishedProtocol(Part):
         sizes = {
             "curve_samples": samples,
             "batch": batch or self.batch,
-            "law": self.law.model_copy(update=parts),
+            "law": self.law.model_copy(update=parts | {"id": f"{self.id}-smoke"}),
         }
         return self.model_copy(update=sizes | {"id": f"{self.id}-smoke"})

@@ -92,8 +92,12 @@ def needs_reference(protocol: Protocol) -> bool:
     return any(key in PARTS or key in ("precision", "recall") for key in protocol.metrics)
 
 
-def measures_of(protocol: Protocol, reference: Reference | None) -> list[Measure]:
+def measures_of(
+    protocol: Protocol, reference: Reference | None, *, allow_singular: bool = False
+) -> list[Measure]:
     """What a protocol asks for, against a reference; None where ``needs_reference`` says so.
+
+    ``allow_singular`` as in ``frechet_distance``: for runs that only check the path.
 
     Raises:
         ValueError: a metric that is not computed from one extractor's features, or real images are missing.
@@ -103,9 +107,7 @@ def measures_of(protocol: Protocol, reference: Reference | None) -> list[Measure
     for key in protocol.metrics:
         if key in PARTS and reference is not None:
             moments = reference.moments[PARTS[key]]
-            # a protocol that itself asks for so few samples (a smoke run's) has no full rank to hope for
-            singular = protocol.sampling is not None and protocol.sampling.samples <= moments.dimension
-            made.append(FrechetTo(key, PARTS[key], moments, ddof, singular))
+            made.append(FrechetTo(key, PARTS[key], moments, ddof, allow_singular))
         elif key == "inception_score" and protocol.inception_score:
             made.append(Score(protocol.inception_score.splits))
         elif key not in ("precision", "recall"):

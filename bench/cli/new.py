@@ -25,7 +25,7 @@ def new(
 ) -> None:
     """Write the package of a method, which passes 'bench check', or a suite file for one's own images."""
     if what not in ("method", "suite"):
-        raise unknown("kind of thing", what, ["method", "suite"])
+        raise unknown("kind of package", what, ["method", "suite"])
     if what == "suite":
         return suite(name, out, images, teacher)
     if images or teacher:

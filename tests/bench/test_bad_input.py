@@ -153,7 +153,7 @@ def test_damaged_teacher_weights(
     damaged = bytearray((tmp_path / "gmm2d.safetensors").read_bytes())
     damaged[-1] ^= 1
     (tmp_path / "gmm2d.safetensors").write_bytes(bytes(damaged))
-    monkeypatch.setattr("bench.lab.load_teacher", lambda name: registry.load_teacher(name, tmp_path))
+    monkeypatch.setattr("bench.models.load_teacher", lambda name: registry.load_teacher(name, tmp_path))
     words = ["run", "--suite", "gmm2d", "--smoke", "--method", "sid", "--out", str(tmp_path / "runs")]
     status, line = error(capsys, *words)
     expected = json.loads((tmp_path / "gmm2d.json").read_text())["sha256"]

@@ -111,8 +111,8 @@ def test_a_method_that_needs_labels_is_refused_where_there_are_none(
     words = ("--plugin", str(plugin), "--method", "bylabel")
     assert run(tmp_path, *words, suite="gmm2d") == 2
     assert capsys.readouterr().err == (
-        "error: --method bylabel: needs class labels, but the data of suite gmm2d@1.0 has none "
-        "(protocol.labels = 'none'); choose a class-conditional suite\n"
+        "error: --method bylabel: needs class labels, but the data of suite gmm2d@1.0 has none; "
+        "choose a class-conditional suite\n"
     )
     assert not (tmp_path / "runs").exists()
 

@@ -26,6 +26,7 @@ from bench.cli import main
 from bench.errors import BenchError, UsageError
 from bench.lab import Lab
 from bench.record import read_record, write_record
+from bench.sampling import KeyedInputs
 from bench.shift import (
     Forward,
     PointStates,
@@ -58,7 +59,12 @@ class Gaussian:
         return MU + S * numpy_generator(seed, "sample-noise", 1).standard_normal((count, D))
 
 
-LAB: Any = SimpleNamespace(space=Space((D,)), evaluator=Gaussian(), device=torch.device("cpu"))
+LAB: Any = SimpleNamespace(
+    space=Space((D,)),
+    evaluator=Gaussian(),
+    device=torch.device("cpu"),
+    inputs=KeyedInputs((D,), lambda seed, indices: Cond()),
+)
 
 
 def kappa(sigma: float) -> float:

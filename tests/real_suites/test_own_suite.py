@@ -80,7 +80,7 @@ def test_the_verb_says_what_is_missing_and_what_comes_next(
         (["suite", "mine", *files[:2]], "expected --images DIR and --teacher FILE"),
         (["suite", "../mine", *files], "suite '../mine': expected small letters"),
         (["method", "mine", *files], "--images and --teacher make a suite"),
-        (["sweet", "mine"], "unknown kind of thing 'sweet'"),
+        (["sweet", "mine"], "unknown kind of package 'sweet'"),
     ]
     for words, expected in wrong:
         assert main(["new", *words, "--out", str(tmp_path)]) == 2
