@@ -22,10 +22,9 @@ from bench.files import find_file
 from bench.kept_statistics import kept_statistics
 from bench.models import Stored, open_data
 from bench.parts import Files, Model
-from bench.report.collect import SMOKE
 from bench.sampling import Inputs, NumberedInputs
 from bench.suite import Suite
-from bench.suite_protocol import PublishedProtocol
+from bench.suite_protocol import SMOKE, PublishedProtocol
 from metrics.features.extractor import Extractor
 from metrics.features.registry import load_extractor
 from metrics.measure import feed, load_reference, measures_of

@@ -21,7 +21,7 @@ from baselines.streams import SampleNoise
 from bench.lab import Lab
 from bench.memory import PeakBytes, weight_bytes
 from bench.record import Latency
-from bench.report.collect import SMOKE
+from bench.suite_protocol import SMOKE
 
 WARM_UP, TIMED = 10, 50  # calls; frozen by the protocols
 SMOKE_WARM_UP, SMOKE_TIMED = 1, 3  # of a run that is no result

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.errors import BenchError, UsageError
 from bench.record import Record, read_record, write_record
-from bench.report.collect import identity, record_files
+from bench.report.collect import identity, record_files, record_name
 from bench.store import explain_disk
 
 Key = tuple[object, ...]
@@ -112,9 +112,7 @@ def file_names(kept: Sequence[Found]) -> dict[Path, Found]:
     """Where each record goes, below the folder of records; the id tells apart those of equal names."""
     named: dict[Path, list[Found]] = defaultdict(list)
     for one in kept:
-        r = one.record
-        label = re.sub(r"[^A-Za-z0-9.]+", "-", r.label).strip("-")
-        named[Path(r.suite) / f"{label}.{r.kind}.{r.budget}.seed{r.seed}.json"].append(one)
+        named[Path(one.record.suite) / f"{record_name(one.record)}.json"].append(one)
     return {
         path if len(group) == 1 else path.with_suffix(f".{one.record.cell[:12]}.json"): one
         for path, group in named.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from bench.cli.options import portable
 from bench.errors import BenchError, UsageError
 from bench.record import Record, read_record, write_record
 from bench.report.board import write_board
-from bench.report.collect import SMOKE, collect
+from bench.report.collect import collect, record_name
 from bench.report.pictures import sample_grid_png
 from bench.store import read_json
 from bench.suite import Suite
+from bench.suite_protocol import SMOKE
 
 PANELS = 12  # of the sample grid at most
 POINTS = 1500  # of a scatter panel
@@ -42,7 +42,7 @@ def publish_runs(suite: Suite, runs: Path, records: Path, budget: str | None = N
     for record in taken.values():
         if record.protocol.endswith(SMOKE):
             raise UsageError(f"{runs}: {record.label} is of a smoke run, which is no result")
-        path = records / suite.name / file_name(record)
+        path = records / suite.name / file_name(record, suite)
         command = portable(shlex.split(record.command)[1:])
         write_record(record.model_copy(update={"command": command}), path)
         written.append(path)
@@ -61,10 +61,10 @@ def with_preset(record: Record, folder: Path) -> Record:
     return record.model_copy(update={"preset": read_json(folder / "spec.json")["cell"]["preset"]})
 
 
-def file_name(record: Record) -> str:
-    """Stable name of a committed record: what was trained, never when."""
-    label = re.sub(r"[^A-Za-z0-9.]+", "-", record.label).strip("-")
-    return f"{label}.{record.kind}.{record.budget}.seed{record.seed}.json"
+def file_name(record: Record, suite: Suite) -> str:
+    """Name of a committed record; one under another protocol than the suite's says which."""
+    other = "" if record.protocol == suite.protocol.id else f".{record.protocol}"
+    return f"{record_name(record)}{other}.json"
 
 
 def modes_of(suite: Suite) -> Any:

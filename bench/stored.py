@@ -62,24 +62,25 @@ class StoredCell:
         first = self.record.provenance.seeds["sample"]
         return [first + step * r for r in range(repeats)]
 
-    def blocks(self, row: Row) -> list[np.ndarray]:
-        """Samples of every repeat of a row, as they were scored: uint8 images or points.
-
-        Raises:
-            AssetError: a block is missing or not the one that the record was made from.
-        """
+    def block_folders(self, row: Row) -> list[Path]:
+        """Stage of the samples of every repeat of a row; raises AssetError if the row has none."""
         root = self.folder.parent.parent
         place = read_json(self.folder / "stages.json").get(f"samples-{row.steps}")
         if place is None:
             raise AssetError(f"{self.folder}: no samples of {row.steps} steps; run the cell again")
         first = root / str(place)
         inputs = read_json(first / "done.json")["inputs"]
-        seeds, found = self.seeds(row), []
-        for seed in seeds:
-            folder = root / "stages" / "samples" / digest({**inputs, "seed": seed})[:20]
-            expected = row.samples_sha256 if seed == seeds[0] else None
-            found.append(stored_samples(folder, expected))
-        return found
+        keys = [digest({**inputs, "seed": seed})[:20] for seed in self.seeds(row)]
+        return [root / "stages" / "samples" / key for key in keys]
+
+    def blocks(self, row: Row) -> list[np.ndarray]:
+        """Samples of every repeat of a row, as they were scored: uint8 images or points.
+
+        Raises:
+            AssetError: a block is missing or not the one that the record was made from.
+        """
+        first, *others = self.block_folders(row)
+        return [stored_samples(first, row.samples_sha256), *map(stored_samples, others)]
 
 
 def stored_samples(folder: Path, expected: str | None = None) -> np.ndarray:

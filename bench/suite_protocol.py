@@ -11,6 +11,7 @@ from bench.parts import Part
 from metrics.protocols.record import Protocol as Law
 from metrics.protocols.registry import shipped_protocols
 
+SMOKE = "-smoke"  # ends the protocol id of a smoke run: shown, never published
 SMOKE_REPEATS = 2
 
 
@@ -48,7 +49,7 @@ class Protocol(Part):
     def smoke(self, samples: int, batch: int | None) -> Protocol:
         """The same with few samples, under an id of its own."""
         sizes = {"samples": samples, "curve_samples": samples, "repeats": SMOKE_REPEATS}
-        return self.model_copy(update=sizes | {"id": f"{self.id}-smoke", "batch": batch or self.batch})
+        return self.model_copy(update=sizes | {"id": f"{self.id}{SMOKE}", "batch": batch or self.batch})
 
 
 class PublishedProtocol(Part):
@@ -137,6 +138,6 @@ class PublishedProtocol(Part):
         sizes = {
             "curve_samples": samples,
             "batch": batch or self.batch,
-            "law": self.law.model_copy(update=parts | {"id": f"{self.id}-smoke"}),
+            "law": self.law.model_copy(update=parts | {"id": f"{self.id}{SMOKE}"}),
         }
-        return self.model_copy(update=sizes | {"id": f"{self.id}-smoke"})
+        return self.model_copy(update=sizes | {"id": f"{self.id}{SMOKE}"})

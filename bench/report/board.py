@@ -8,12 +8,12 @@ from pathlib import Path
 from bench.atomic import write_atomic
 from bench.errors import BenchError, UsageError
 from bench.record import Record
-from bench.report.collect import SMOKE
 from bench.report.csv_ import csv_
 from bench.report.fit import fit_lines
 from bench.report.markdown import escape, markdown
 from bench.report.table import tables
 from bench.suite import Suite
+from bench.suite_protocol import SMOKE
 
 FITTED = (
     "How the excess falls with training work: a line in log-log, from the first snapshot after the\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 from bench.errors import BenchError, UsageError
@@ -10,7 +11,6 @@ from bench.record import Record, read_record
 from bench.suite import Suite
 
 RECORDS = Path("leaderboards/records")
-SMOKE = "-smoke"  # ends the protocol id of a smoke run: shown, never published
 
 
 def record_files(root: Path) -> dict[str, list[Path]]:
@@ -57,6 +57,12 @@ def collect(files: list[Path], suite: Suite) -> list[Record]:
             )
         records[key] = record, path
     return [record for _, (record, _) in sorted(records.items(), key=lambda item: repr(item[0]))]
+
+
+def record_name(record: Record) -> str:
+    """Stable stem of a record's file: what was trained, never when."""
+    label = re.sub(r"[^A-Za-z0-9.]+", "-", record.label).strip("-")
+    return f"{label}.{record.kind}.{record.budget}.seed{record.seed}"
 
 
 def identity(record: Record) -> tuple[object, ...]:

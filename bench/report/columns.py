@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from bench.report.collect import SMOKE
 from bench.report.reported import BESIDE, cell_text, value_text
 from bench.report.statistics import Estimate
 from bench.report.table import Line, Table
 from bench.report.text import compact, printable
 from bench.reported import Reported
 from bench.suite import MetricColumn
+from bench.suite_protocol import SMOKE
 
 ARROWS = {"lower": " ↓", "higher": " ↑", "none": ""}
 VERDICTS = {"better": "▲", "level": "≈", "worse": "▼"}

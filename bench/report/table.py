@@ -14,7 +14,7 @@ from statistics import mean
 from typing import Any
 
 from bench.record import Record, Row
-from bench.report.collect import SMOKE, identity
+from bench.report.collect import identity
 from bench.report.frame import Against, Frame
 from bench.report.reported import numbers_for, with_reported
 from bench.report.rowid import record_digest, row_id
@@ -22,6 +22,7 @@ from bench.report.statistics import Aggregate, Estimate, estimate, ranks, tie_le
 from bench.report.variance import VarianceSplit, spread_of_trainings
 from bench.reported import Reported
 from bench.suite import MetricColumn, Suite
+from bench.suite_protocol import SMOKE
 from metrics.protocols.registry import shipped_protocols
 
 FLOOR = "real"  # the anchor that draws real data

@@ -11,9 +11,10 @@ from typing import Any
 
 from bench.api import last_snapshot
 from bench.errors import AssetError, BenchError, UsageError
-from bench.record import Record, parse_record, read_record
-from bench.store import digest, file_digest, read_json
+from bench.record import Record, Row, parse_record, read_record
+from bench.store import digest, file_digest
 from bench.stored import StoredCell
+from bench.suite_protocol import SMOKE
 
 RECORD, WEIGHTS, MANIFEST = "record.json", "weights.safetensors", "manifest.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member, so that equal submissions are equal bytes
@@ -58,12 +59,12 @@ def pack(folder: Path, out: Path) -> Path:
         raise UsageError(
             f"{folder}: a {record.kind} with status {record.status!r}, expected a finished student"
         )
-    if record.protocol.endswith("-smoke"):
+    if record.protocol.endswith(SMOKE):
         raise UsageError(f"{folder}: a smoke run is no result")
     weights = last_snapshot(folder)
     if any(row.student_sha256 != file_digest(weights) for row in record.rows):
         raise AssetError(f"{weights}: is not the student of the record; run the cell again")
-    samples = {str(row.steps): block_digests(cell, row.steps) for row in record.rows}
+    samples = {str(row.steps): block_digests(cell, row) for row in record.rows}
     text = (folder / RECORD).read_bytes()
     files = {RECORD: hashlib.sha256(text).hexdigest(), WEIGHTS: file_digest(weights)}
     manifest = {"files": files, "samples": samples, "packages": record.provenance.packages}
@@ -80,19 +81,12 @@ def pack(folder: Path, out: Path) -> Path:
     return out / name
 
 
-def block_digests(cell: StoredCell, steps: int) -> list[str]:
+def block_digests(cell: StoredCell, row: Row) -> list[str]:
     """sha256 of the stored samples of every block of a row."""
-    row = next(row for row in cell.record.rows if row.steps == steps)
-    root = cell.folder.parent.parent
-    first = root / str(read_json(cell.folder / "stages.json")[f"samples-{steps}"])
-    inputs = read_json(first / "done.json")["inputs"]
-    found = []
-    for seed in cell.seeds(row):
-        path = root / "stages" / "samples" / digest({**inputs, "seed": seed})[:20] / "samples.safetensors"
-        if not path.is_file():
-            raise AssetError(f"{path}: no such samples; run the cell again to draw them")
-        found.append(file_digest(path))
-    return found
+    paths = [folder / "samples.safetensors" for folder in cell.block_folders(row)]
+    if lost := [path for path in paths if not path.is_file()]:
+        raise AssetError(f"{lost[0]}: no such samples; run the cell again to draw them")
+    return [file_digest(path) for path in paths]
 
 
 def open_capsule(path: Path) -> Capsule:

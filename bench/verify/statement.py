@@ -14,12 +14,12 @@ from bench.errors import BenchError
 from bench.methods import MethodRegistry
 from bench.parts import Part
 from bench.record import Latency, MetricValue, Record, Row
+from bench.stages import AROUND
 from bench.suite import Suite
 from bench.verify.cells import cell_of, with_stated_code
 from metrics.statistics import summarise
 
 CLOSE = 1e-9  # relative, of sums and statistics computed again
-AROUND = ("text encoder", "autoencoder")  # roles that are no evaluation
 SHARES = ("within", "accuracy", "recall", "precision", "copies")  # metrics that lie in [0, 1]
 
 

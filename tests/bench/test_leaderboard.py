@@ -153,7 +153,7 @@ def test_committed_boards_are_those_of_the_committed_records(folder):
     for name, text in texts.items():
         assert (ROOT / "leaderboards" / folder.name / name).read_text() == text
     for path in folder.glob("*.json"):
-        assert file_name(read_record(path)) == path.name
+        assert file_name(read_record(path), suite) == path.name
 
 
 @pytest.mark.parametrize("view", ["anytime", "break-even", "pareto"])

@@ -45,6 +45,14 @@ def test_board_is_written_beside_the_records(smoke: Path, tmp_path: Path) -> Non
     assert "![samples](grid.png)" in (board / "README.md").read_text()
     records = list((tmp_path / "records" / "gmm2d").glob("*.json"))
     assert set(records) < set(written) and len(records) == 8
-    assert {file_name(read_record(p)) for p in records} == {p.name for p in records}
+    assert {file_name(read_record(p), load_suite("gmm2d")) for p in records} == {p.name for p in records}
     again = publish_runs(load_suite("gmm2d"), smoke, tmp_path / "records")
     assert sorted(again) == sorted(written)  # a rerun replaces, it does not add
+
+
+def test_a_record_under_another_protocol_replaces_none() -> None:
+    committed = Path(__file__).parents[2] / "leaderboards" / "records" / "gmm2d"
+    record = read_record(committed / "sid.student.standard.seed0.json")
+    other = record.model_copy(update={"protocol": "suite-fid5k-dev@1"})
+    assert file_name(other, load_suite("gmm2d")) != file_name(record, load_suite("gmm2d"))
+    assert "suite-fid5k-dev@1" in file_name(other, load_suite("gmm2d"))
