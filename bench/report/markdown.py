@@ -29,7 +29,7 @@ def markdown(tables: Sequence[Table]) -> str:
 def _table(table: Table) -> str:
     parts = [f"## {escape(heading(table))}\n"]
     parts += [
-        f"### {escape(section.title)}\n\n{_grid(columns(table, section.lines), section.lines)}\n"
+        f"### {escape(section.title)}\n\n{grid(columns(table, section.lines), section.lines)}\n"
         for section in table.sections
     ]
     parts += [f"- {escape(note)}" for note in notes(table)]
@@ -37,11 +37,12 @@ def _table(table: Table) -> str:
 
 
 def _reported(numbers: Sequence[Reported]) -> str:
-    grid = _grid(reported_columns(numbers), numbers)
+    grid = grid(reported_columns(numbers), numbers)
     return f"\n### {TITLE}\n\n{escape(CAUTION)}\n\n{grid}\n" if numbers else ""
 
 
-def _grid(shown: Sequence[Column[Shown]], lines: Sequence[Shown]) -> str:
+def grid(shown: Sequence[Column[Shown]], lines: Sequence[Shown]) -> str:
+    """Lines under the heads of columns."""
     rows = [
         [escape(column.title) for column in shown],
         ["---:" if column.right else ":---" for column in shown],
