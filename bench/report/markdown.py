@@ -37,8 +37,8 @@ def _table(table: Table) -> str:
 
 
 def _reported(numbers: Sequence[Reported]) -> str:
-    grid = grid(reported_columns(numbers), numbers)
-    return f"\n### {TITLE}\n\n{escape(CAUTION)}\n\n{grid}\n" if numbers else ""
+    rows = grid(reported_columns(numbers), numbers)
+    return f"\n### {TITLE}\n\n{escape(CAUTION)}\n\n{rows}\n" if numbers else ""
 
 
 def grid(shown: Sequence[Column[Shown]], lines: Sequence[Shown]) -> str:
