@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ SCALE = 1000.0  # distances of the mixture suites are shown times 1000
 class PointsEvaluator(Evaluator):
     """Two-dimensional mixtures: exact draws are the reference, fresh for each block."""
 
+    space: ClassVar[Literal["points", "images"]] = "points"
     mixture: Mixture
     extractor_sha256: str | None = None
     reference_sha256: str | None = None
@@ -72,6 +74,9 @@ class PointsEvaluator(Evaluator):
             case "collapsed":
                 return np.asarray(means[0] + self.mixture.std * rng.standard_normal((count, means.shape[1])))
         raise unknown("anchor", name, ["real", "mode-means", "collapsed"])
+
+    def real(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+        return self.mixture.draw(count, numpy_generator(seed, "metric-subset")), None  # those of ``score``
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,16 @@ class DigitsEvaluator(Evaluator):
             case "collapsed":
                 return train.images[[by_class[c][0] for c in labels]]
         raise unknown("anchor", name, ["real", "class-means", "collapsed"])
+
+    def features(self, samples: np.ndarray) -> np.ndarray:
+        return np.asarray(self.extractor.features(samples))
+
+    def reference_moments(self) -> Moments:
+        return Moments.of(self.reference)
+
+    def real(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+        train, _ = load_digits()
+        return train.images, train.labels
 
 
 def evaluator_for(suite: Suite, device: str = "cpu") -> Evaluator:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar, Literal
 
 import numpy as np
 from torch import Tensor
 
 from baselines.diffusion.cond import Cond
 from bench.sampling import Inputs, KeyedInputs
+from metrics.moments import Moments
+
+REAL = 250  # images decoded at a time
 
 
 class Evaluator(ABC):
-    """Scores samples of one suite; owns the reference."""
+    """Scores samples of one suite; owns the reference.
+
+    Attributes:
+        space: what its samples are.
+    """
+
+    space: ClassVar[Literal["points", "images"]] = "images"
 
     @property
     @abstractmethod
@@ -43,3 +54,21 @@ class Evaluator(ABC):
     def inputs(self, shape: tuple[int, ...]) -> Inputs:
         """Noise and conditions that generators start from, for samples of a shape."""
         return KeyedInputs(shape, lambda seed, indices: self.labels(indices, seed))
+
+    # ------------------------------------------------------------------ for metrics that plugins bring
+
+    def decoded(self, samples: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Stored samples as points ``[B, d]`` or images uint8 ``[B, C, H, W]``, in their order."""
+        return (samples[start : start + size] for start in range(0, len(samples), size))
+
+    def features(self, samples: np.ndarray) -> np.ndarray:
+        """Features ``[B, D]`` of decoded samples; only where there is a feature network."""
+        raise NotImplementedError
+
+    def reference_moments(self) -> Moments:
+        """Mean and covariance of the reference features; only where there is a feature network."""
+        raise NotImplementedError
+
+    def real(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Real data, decoded, with its labels where they are known; as ``metrics.plugin.Real`` says."""
+        return np.concatenate(list(self.decoded(self.anchor("real", count, seed), REAL))), None

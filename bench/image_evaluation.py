@@ -28,6 +28,7 @@ from bench.suite_protocol import SMOKE, PublishedProtocol
 from metrics.features.extractor import Extractor
 from metrics.features.registry import load_extractor
 from metrics.measure import feed, load_reference, measures_of
+from metrics.moments import Moments
 from metrics.protocols.record import Pixels, Protocol
 from metrics.reference import Reference
 from metrics.samples.preparation import to_uint8
@@ -134,12 +135,23 @@ class ImageEvaluator(Evaluator):
             raise unknown("anchor", name, ["real"])
         rows = numpy_generator(seed, "sample-noise", 1).permutation(len(data))
         chosen = rows[np.arange(count) % len(rows)]  # a set smaller than the count comes again
-        return self.real(data, chosen)
+        return self.stored(data, chosen)
 
-    def real(self, data: Stored, rows: np.ndarray) -> np.ndarray:
+    def stored(self, data: Stored, rows: np.ndarray) -> np.ndarray:
         """Training images as samples are stored."""
         assert isinstance(data, StoredImages)
         return np.stack([data.image(int(row)) for row in rows])
+
+    def decoded(self, samples: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        return self.images(samples).batches(size)
+
+    def features(self, samples: np.ndarray) -> np.ndarray:
+        return self.extractor(torch.from_numpy(samples)).cpu().numpy()
+
+    def reference_moments(self) -> Moments:
+        if "pool" not in self.reference.moments:
+            raise AssetError(f"{self.law.id}: its reference has no mean and covariance of features")
+        return self.reference.moments["pool"]
 
 
 @dataclass(frozen=True)
@@ -162,7 +174,7 @@ class LatentEvaluator(ImageEvaluator):
     def images(self, samples: np.ndarray) -> ImageSource:
         return DecodedImages(samples, self.decoder, self.pixel_law)
 
-    def real(self, data: Stored, rows: np.ndarray) -> np.ndarray:
+    def stored(self, data: Stored, rows: np.ndarray) -> np.ndarray:
         assert isinstance(data, StoredLatents)
         return np.stack([data.scale(data.posterior(int(row))[0][None])[0] for row in rows])
 

@@ -13,7 +13,9 @@ from baselines.distiller import Distiller
 from bench.catalog import METHODS, canonical_name
 from bench.closure import closure_digest
 from bench.errors import UsageError, unknown
-from bench.plugins.loading import Found, from_entry_point, installed, load_methods
+from bench.plugins.groups import METHODS as GROUP
+from bench.plugins.groups import installed
+from bench.plugins.loading import METHOD, Found, Plugins, from_entry_point, load_plugins
 from bench.selector import PRESET, Selector
 
 
@@ -40,15 +42,10 @@ class Method:
 class MethodRegistry:
     """All methods that can be named: built-ins, installed entry points, and plugin files."""
 
-    def __init__(self, plugins: tuple[Path, ...] = ()) -> None:
-        self.plugins: dict[str, tuple[Found, Path]] = {}
-        for path in plugins:
-            for name, found in load_methods(path).items():
-                if name in self.plugins:
-                    first = self.plugins[name][1]
-                    raise UsageError(f"--plugin {path}: method {name!r} is also in {first}; rename one")
-                self.plugins[name] = found, path.resolve()
-        self.installed = installed()
+    def __init__(self, plugins: tuple[Path, ...] | Plugins = ()) -> None:
+        loaded = plugins if isinstance(plugins, Plugins) else load_plugins(plugins)
+        self.plugins = loaded.methods
+        self.installed = installed(GROUP)
         clash = set(METHODS) & (set(self.plugins) | set(self.installed))
         if clash:
             raise UsageError(f"plugin method {sorted(clash)[0]!r} has the name of a built-in one; rename it")
@@ -61,12 +58,12 @@ class MethodRegistry:
         """A method by name or alias; raises UsageError naming the nearest one."""
         name = canonical_name(name)
         if name in self.plugins:  # what the command line gives goes before what is installed
-            return brought(*self.plugins[name])
+            return brought(self.plugins[name])
         if name in METHODS:
             module = METHODS[name].target.partition(":")[0]
             return Method(built_in(name), closure_digest(module), _package_version())
         if name in self.installed:
-            return brought(from_entry_point(self.installed[name]))
+            return brought(from_entry_point(METHOD, self.installed[name]))
         raise unknown("method", name, self.names())
 
     def resolve(self, selector: Selector) -> tuple[Method, Selector]:
@@ -91,9 +88,10 @@ class MethodRegistry:
         return bound(name, base), Selector(name, tuple(sorted(options.items())))
 
 
-def brought(found: Found, given: Path | None = None) -> Method:
+def brought(found: Found[Distiller]) -> Method:
     """A method that somebody else brings."""
-    return Method(found.cls, closure_digest(found.source), found.version, ships=False, given=given)
+    digest = closure_digest(found.source)
+    return Method(found.cls, digest, found.version, ships=False, given=found.given)
 
 
 def built_in(name: str) -> Any:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from bench.budget import Budget
 from bench.errors import UsageError, unknown
-from bench.parts import Files, Model, Part, PublishedStudent, Smoke, is_place, placed
+from bench.parts import Files, Model, Part, PublishedStudent, Resources, Smoke, is_place, placed
 from bench.plugins.suites import brought_suites
 from bench.reported import ReportedOn
 from bench.suite_protocol import Protocol, PublishedProtocol
@@ -82,6 +82,9 @@ class Suite(Part):
     files: Files | None = Field(None, description="what a suite with 'model' reads")
     published: tuple[PublishedStudent, ...] = Field((), description="students with released weights")
     smoke: Smoke = Smoke()
+    resources: dict[str, Resources] = Field(
+        default_factory=dict, description="of a job on a cluster: by method, 'references', or 'default'"
+    )
     assets: tuple[str, ...] = Field((), description="further files to fetch; they decide no number")
 
     @model_validator(mode="after")
@@ -190,7 +193,7 @@ def parse_suite(path: Path) -> Suite:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML ({error})") from error
     try:
-        suite = Suite.model_validate(raw)
+        suite = Suite.model_validate(raw, context={"file": path})
     except ValidationError as error:
         raise UsageError(describe(path, error)) from error
     suite = anchored(suite, path.resolve().parent)

@@ -1,4 +1,4 @@
-"""Distillers of others: from a Python file, from the folder of a package, or installed as an entry point.
+"""Methods and metrics of others: from a Python file, the folder of a package, or installed as an entry point.
 
 The three ways load the same class from the same source. A file inside a package is imported as a part of it,
 so that its relative imports work; a lone file may import its neighbours.
@@ -12,34 +12,59 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from baselines.distiller import Distiller
 from bench.budget import StepTimeout, watchdog
 from bench.closure import package_root
 from bench.errors import UsageError
+from bench.plugins.groups import METHODS, METRICS
 from bench.plugins.guard import Guard
+from metrics.plugin import Metric
 
-GROUP = "distillbench.methods"
 IMPORT_SECONDS = 60.0
+Piece = TypeVar("Piece", Distiller, Metric)
 
 
 @dataclass(frozen=True)
-class Found:
-    """A distiller that a plugin brings.
+class Kind(Generic[Piece]):
+    """A kind of thing that plugins bring: its entry-point group, its class, and the word for it."""
+
+    group: str
+    base: type
+    word: str
+
+
+METHOD = Kind[Distiller](METHODS, Distiller, "method")
+METRIC = Kind[Metric](METRICS, Metric, "metric")
+
+
+@dataclass(frozen=True)
+class Found(Generic[Piece]):
+    """A method or metric that a plugin brings.
 
     Attributes:
         source: the file that defines it.
         version: of the package that brings it, "plugin" for a lone file.
+        given: path of the ``--plugin`` that brings it, if one does.
     """
 
-    cls: type[Distiller]
+    cls: type[Piece]
     source: Path
     version: str
+    given: Path | None = None
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """What one or several plugins bring, by name."""
+
+    methods: dict[str, Found[Distiller]] = field(default_factory=dict)
+    metrics: dict[str, Found[Metric]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -65,11 +90,31 @@ def explained(where: str) -> Iterator[None]:
         raise UsageError(f"{where}: changes {', '.join(changed)} on import; move that out of the plugin")
 
 
-def load_methods(path: Path) -> dict[str, Found]:
-    """Distillers by name, of a plugin file or of a package's folder (with its ``pyproject.toml``).
+def load_plugins(paths: tuple[Path, ...]) -> Plugins:
+    """What all plugins of a command bring.
 
     Raises:
-        UsageError: nothing there, it raises on import, or it brings no method.
+        UsageError: see ``load_plugin``; two methods or two metrics of one name.
+    """
+    whole = Plugins()
+    for path in paths:
+        brought = load_plugin(path)
+        for kind, found, known in (
+            (METHOD, brought.methods, whole.methods), (METRIC, brought.metrics, whole.metrics),
+        ):  # fmt: skip
+            for name in sorted(found.keys() & known.keys()):
+                first = known[name].given
+                raise UsageError(f"--plugin {path}: {kind.word} {name!r} is also in {first}; rename one")
+        whole.methods.update(brought.methods)
+        whole.metrics.update(brought.metrics)
+    return whole
+
+
+def load_plugin(path: Path) -> Plugins:
+    """What a plugin file brings, or a package's folder (with its ``pyproject.toml``).
+
+    Raises:
+        UsageError: nothing there, it raises on import, or it brings neither method nor metric.
     """
     where = f"--plugin {path}"
     if path.is_dir():
@@ -78,16 +123,29 @@ def load_methods(path: Path) -> dict[str, Found]:
         raise UsageError(f"{where}: no such file")
     with explained(where):
         module = import_file(path.resolve(), where)
-    classes = [value for value in vars(module).values() if is_method(value, module)]
-    if not classes:
-        raise UsageError(f"{where}: defines no subclass of baselines.distiller.Distiller with a name")
-    return {cls.name: Found(cls, path.resolve(), "plugin") for cls in classes}
+    brought = Plugins(defined(METHOD, module, path.resolve()), defined(METRIC, module, path.resolve()))
+    if not brought.methods and not brought.metrics:
+        raise UsageError(
+            f"{where}: defines neither a method, a subclass of baselines.distiller.Distiller with a name, "
+            "nor a metric, one of metrics.plugin.Metric"
+        )
+    return brought
 
 
-def is_method(value: Any, module: ModuleType) -> bool:
-    """Whether a value is a distiller that a module defines, and not one it imports."""
-    own = isinstance(value, type) and issubclass(value, Distiller) and value.__module__ == module.__name__
-    return own and isinstance(getattr(value, "name", None), str)
+def load_methods(path: Path) -> dict[str, Found[Distiller]]:
+    """Methods by name of a plugin; see ``load_plugin``."""
+    return load_plugin(path).methods
+
+
+def defined(kind: Kind[Piece], module: ModuleType, path: Path) -> dict[str, Found[Piece]]:
+    """The classes of a kind that a module defines under a name, not those that it imports."""
+    own: list[Any] = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, kind.base) and value.__module__ == module.__name__
+    ]
+    named = [cls for cls in own if isinstance(getattr(cls, "name", None), str)]
+    return {cls.name: Found(cls, path, "plugin", path) for cls in named}
 
 
 def import_file(path: Path, where: str) -> ModuleType:
@@ -121,8 +179,8 @@ def import_from(root: Path, dotted: str, where: str) -> ModuleType:
     return module
 
 
-def from_folder(folder: Path, where: str) -> dict[str, Found]:
-    """Methods of a package's folder, installed or not, by the entry points in its ``pyproject.toml``."""
+def from_folder(folder: Path, where: str) -> Plugins:
+    """What a package's folder brings, installed or not, by the entry points in its ``pyproject.toml``."""
     file = folder / "pyproject.toml"
     if not file.is_file():
         raise UsageError(f"{where}: found no pyproject.toml, expected a Python file or a package's folder")
@@ -130,45 +188,55 @@ def from_folder(folder: Path, where: str) -> dict[str, Found]:
         project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{file}: not valid TOML ({error})") from error
-    points = project.get("entry-points", {}).get(GROUP, {})
-    if not points:
-        raise UsageError(f"{file}: no entry point of group {GROUP!r}, so the package brings no method")
+    groups = project.get("entry-points", {})
+    if not groups.get(METHODS) and not groups.get(METRICS):
+        raise UsageError(
+            f"{file}: no entry point of group {METHODS!r} or {METRICS!r}, "
+            "so the package brings no method and no metric"
+        )
     root = (folder / "src" if (folder / "src").is_dir() else folder).resolve()
     version = str(project.get("version", "unknown"))
-    return {
-        name: from_target(name, target, version, where, lambda module: import_from(root, module, where))
-        for name, target in points.items()
-    }
+
+    def pieces(kind: Kind[Piece]) -> dict[str, Found[Piece]]:
+        return {
+            name: from_target(
+                kind, name, target, version, where, lambda m: import_from(root, m, where), folder
+            )
+            for name, target in groups.get(kind.group, {}).items()
+        }
+
+    return Plugins(pieces(METHOD), pieces(METRIC))
 
 
 def from_target(
-    name: str, target: str, version: str, where: str, importer: Callable[[str], ModuleType]
-) -> Found:
-    """The class behind ``module:Class``, checked to be a distiller of that name."""
+    kind: Kind[Piece],
+    name: str,
+    target: str,
+    version: str,
+    where: str,
+    importer: Callable[[str], ModuleType],
+    given: Path | None = None,
+) -> Found[Piece]:
+    """The class behind ``module:Class``, checked to be of the kind and of that name."""
     module, _, attribute = target.partition(":")
     with explained(where):
-        cls = getattr(importer(module), attribute, None)
-    if not (isinstance(cls, type) and issubclass(cls, Distiller)):
-        raise UsageError(f"{where}: entry point {name} = {target!r}: expected a subclass of Distiller")
+        cls: Any = getattr(importer(module), attribute, None)
+    fits = isinstance(cls, type) and issubclass(cls, kind.base)
+    if not fits:
+        raise UsageError(
+            f"{where}: entry point {name} = {target!r}: expected a subclass of {kind.base.__name__}"
+        )
     if getattr(cls, "name", None) != name:
         found = getattr(cls, "name", None)
-        raise UsageError(f"{where}: entry point {name} leads to a method named {found!r}; make them equal")
-    return Found(cls, Path(sys.modules[cls.__module__].__file__ or "").resolve(), version)
+        raise UsageError(
+            f"{where}: entry point {name} leads to a {kind.word} named {found!r}; make them equal"
+        )
+    source = Path(sys.modules[cls.__module__].__file__ or "").resolve()
+    return Found(cls, source, version, given.resolve() if given else None)
 
 
-def installed() -> dict[str, EntryPoint]:
-    """Entry points of installed methods by name; raises UsageError for two of one name."""
-    points: dict[str, EntryPoint] = {}
-    for point in entry_points(group=GROUP):
-        if point.name in points and points[point.name].value != point.value:
-            both = f"{points[point.name].value} and {point.value}"
-            raise UsageError(f"two installed packages bring method {point.name!r}: {both}; remove one")
-        points[point.name] = point
-    return points
-
-
-def from_entry_point(point: EntryPoint) -> Found:
-    """An installed method; see ``explained`` and ``from_target`` for errors."""
+def from_entry_point(kind: Kind[Piece], point: EntryPoint) -> Found[Piece]:
+    """An installed method or metric; see ``explained`` and ``from_target`` for errors."""
     version = point.dist.version if point.dist else "unknown"
-    where = f"method {point.name} (installed, {point.value})"
-    return from_target(point.name, point.value, version, where, importlib.import_module)
+    where = f"{kind.word} {point.name} (installed, {point.value})"
+    return from_target(kind, point.name, point.value, version, where, importlib.import_module)

@@ -11,8 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bench.errors import UsageError
-
-GROUP = "distillbench.suites"
+from bench.plugins.groups import SUITES
 
 
 def brought_suites() -> dict[str, Path]:
@@ -22,7 +21,7 @@ def brought_suites() -> dict[str, Path]:
         UsageError: an entry point that names no folder with suite files, or two suites of one name.
     """
     found: dict[str, Path] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda each: each.value):
+    for point in sorted(entry_points(group=SUITES), key=lambda each: each.value):
         for path in suite_files(point):
             if path.stem in found and found[path.stem] != path:
                 both = f"{found[path.stem]} and {path}"
@@ -39,7 +38,7 @@ def suite_files(point: EntryPoint) -> list[Path]:
     files = [file for place in places for file in sorted(Path(place).joinpath(*below).glob("*.toml"))]
     if not files:
         raise UsageError(
-            f"entry point {point.name} = {point.value!r} of group {GROUP}: found no folder with suite files "
+            f"entry point {point.name} = {point.value!r} of group {SUITES}: found no folder with suite files "
             "(*.toml)"
         )
     return files
