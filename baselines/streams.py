@@ -14,7 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STREAMS = ("init", "data", "train-noise", "labels", "sample-noise", "metric-subset", "rollout", "dropout")
+STREAMS = (
+    "init",
+    "data",
+    "held-out",
+    "compositional",
+    "train-noise",
+    "labels",
+    "caption-dropout",
+    "falsehoods",
+    "sample-noise",
+    "metric-subset",
+    "rollout",
+    "dropout",
+)
 
 
 def stream_key(seed: int, stream: str, index: int = 0) -> int:
