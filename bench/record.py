@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.atomic import write_atomic
 from bench.errors import UsageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, SCHEMA_VERSION)  # 2 added ``plugin_metrics``; a record of 1 has none, and is read as one of 2
+PluginName = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
+]  # it becomes a key, and a macro of LaTeX
+PluginVersion = Annotated[str, Field(pattern=r"^[A-Za-z0-9.]{1,20}$")]
 Status = Literal["ok", "failed", "truncated", "diverged", "timeout", "skipped", "lost"]
 
 
@@ -110,6 +115,20 @@ class Failure(Part):
     traceback: str = Field("", description="tail")
 
 
+class PluginMetric(Part):
+    """A metric that a plugin brings, measured on the samples of the protocol's own; it ranks nothing."""
+
+    title: str = Field(max_length=40, description="of its column")
+    about: str = Field(max_length=200, description="one sentence: what it measures, and its unit")
+    better: Literal["lower", "higher", "none"]
+    digits: int = Field(ge=0, le=12, description="decimals in tables")
+    version: PluginVersion = Field(description="of the metric, as its author counts; two do not compare")
+    package: str = Field(description="version of the package that brings it; 'plugin' for a file")
+    closure_sha256: str = Field(description="source of the metric and of all it imports in the project")
+    rows: dict[int, MetricValue] = Field(description="by step count, over the same repeats as the row's own")
+    failure: Failure | None = Field(None, description="why there are no values")
+
+
 class Provenance(Part):
     """Enough to make the row again and to see that nothing else made it."""
 
@@ -165,6 +184,7 @@ class Record(Part):
     provenance: Provenance
     command: str = Field(description="makes this record again")
     notes: list[str] = []
+    plugin_metrics: dict[PluginName, PluginMetric] = Field({}, description="by name; no part of the protocol")
 
 
 def write_record(record: Record, path: Path) -> None:
@@ -194,12 +214,11 @@ def parse_record(text: bytes, where: str) -> Record:
     except ValueError as error:  # broken encoding or JSON
         raise UsageError(f"{where}: not a readable record ({error})") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION:
-        raise UsageError(
-            f"{where}: schema_version is {version!r}, expected {SCHEMA_VERSION}; remake the record"
-        )
+    if version not in READABLE:
+        known = " or ".join(map(str, READABLE))
+        raise UsageError(f"{where}: schema_version is {version!r}, expected {known}; remake the record")
     try:
-        return Record.model_validate(raw)
+        return Record.model_validate(raw | {"schema_version": SCHEMA_VERSION})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))

@@ -16,7 +16,7 @@ from bench.evaluator import Evaluator
 from bench.record import MetricValue, Record, Row, read_record
 from bench.stages import metric_value
 from bench.store import digest, file_digest, read_json
-from bench.suite import load_suite
+from bench.suite import Suite, load_suite
 
 Score = Callable[[np.ndarray, int], dict[str, float]]  # samples of a block and its seed to metrics
 
@@ -26,15 +26,19 @@ class StoredCell:
     """The folder ``runs/<suite>@<version>/<cell-id>`` of a finished cell.
 
     Attributes:
-        folder: where it lies; record: what stands in it.
+        folder: where it lies; record: what stands in it; suite: what it is of.
     """
 
     folder: Path
     record: Record
+    suite: Suite
 
     @staticmethod
-    def open(folder: str | Path) -> StoredCell:
+    def open(folder: str | Path, suite: Suite | None = None) -> StoredCell:
         """Read a cell's folder.
+
+        Args:
+            suite: as it was run; by default the one that ships, or is installed, under the record's name.
 
         Raises:
             UsageError: no record there, or one without rows.
@@ -47,18 +51,18 @@ class StoredCell:
         record = read_record(path / "record.json")
         if not record.rows:
             raise UsageError(f"{path}: {record.label} has status {record.status!r} and no row")
-        return StoredCell(path, record)
+        return StoredCell(path, record, suite or load_suite(record.suite))
 
     @cached_property
     def evaluator(self) -> Evaluator:
         """What scores samples of the suite."""
-        return evaluator_for(load_suite(self.record.suite))
+        return evaluator_for(self.suite)
 
     def seeds(self, row: Row) -> list[int]:
         """Sampling seeds of a row's repeats."""
         repeats = max((len(value.values) for value in row.metrics.values()), default=0)
-        protocol = load_suite(self.record.suite).protocol
-        step = protocol.blocks[1] - protocol.blocks[0] if len(protocol.blocks) > 1 else 1
+        blocks = self.suite.protocol.blocks
+        step = blocks[1] - blocks[0] if len(blocks) > 1 else 1
         first = self.record.provenance.seeds["sample"]
         return [first + step * r for r in range(repeats)]
 
@@ -73,28 +77,36 @@ class StoredCell:
         keys = [digest({**inputs, "seed": seed})[:20] for seed in self.seeds(row)]
         return [root / "stages" / "samples" / key for key in keys]
 
+    def block_files(self, row: Row) -> list[tuple[Path, str]]:
+        """Files of the samples of every repeat of a row with the digests that they must have."""
+        first, *others = self.block_folders(row)
+        return [stored_file(first, row.samples_sha256), *map(stored_file, others)]
+
     def blocks(self, row: Row) -> list[np.ndarray]:
         """Samples of every repeat of a row, as they were scored: uint8 images or points.
 
         Raises:
             AssetError: a block is missing or not the one that the record was made from.
         """
-        first, *others = self.block_folders(row)
-        return [stored_samples(first, row.samples_sha256), *map(stored_samples, others)]
+        return [read_samples(path, expected) for path, expected in self.block_files(row)]
 
 
-def stored_samples(folder: Path, expected: str | None = None) -> np.ndarray:
-    """Samples of a stage, whose digest must be that of its ``done.json`` and ``expected``, if given.
+def stored_file(folder: Path, expected: str | None = None) -> tuple[Path, str]:
+    """File of the samples of a stage, and their digest: ``expected``, or as its ``done.json`` has it.
 
     Raises:
-        AssetError: missing or other samples (with both digests).
+        AssetError: no samples there.
     """
     path, done = folder / "samples.safetensors", folder / "done.json"
     if not path.is_file() or not done.is_file():
         raise AssetError(f"{path}: no such samples; run the cell again to draw them")
-    wanted = expected or read_json(done)["files"][path.name]
-    if file_digest(path) != wanted:
-        raise AssetError(f"{path}: sha256 found {file_digest(path)}, expected {wanted}; run the cell again")
+    return path, expected or str(read_json(done)["files"][path.name])
+
+
+def read_samples(path: Path, expected: str) -> np.ndarray:
+    """Samples of a file; raises AssetError for one of another digest (with both)."""
+    if (found := file_digest(path)) != expected:
+        raise AssetError(f"{path}: sha256 found {found}, expected {expected}; run the cell again")
     return np.asarray(load_file(path)["samples"])
 
 

@@ -16,6 +16,7 @@ from bench.atomic import write_atomic
 from bench.errors import BenchError, UsageError, unknown
 from bench.report.anytime import anytimes
 from bench.report.breakeven import break_evens
+from bench.report.brought import keys_of
 from bench.report.collect import RECORDS, collect, record_files
 from bench.report.filters import choose, choose_seeds, parse_filter, sort
 from bench.report.formats import FORMATS, SUFFIXES, render_tables, render_views
@@ -108,8 +109,10 @@ def filtered(
     """Each suite's records with their tables: lines that pass the filters, of one budget if one is named."""
     pairs: list[tuple[Shown, list[Table]]] = []
     for chosen, files in selected(suite, records):
-        filters = [parse_filter(text, [column.key for column in chosen.metrics]) for text in texts]
-        used = choose_seeds(collect(files, chosen), filters)
+        found = collect(files, chosen)
+        keys = [*(column.key for column in chosen.metrics), *keys_of(found).values()]
+        filters = [parse_filter(text, keys) for text in texts]
+        used = choose_seeds(found, filters)
         whole = tables(used, chosen)
         kept = choose(whole, filters)
         ids = frozenset(line.id for table in kept for line in lines_of(table)) if texts else None

@@ -16,7 +16,7 @@ Steps = Annotated[str | None, typer.Option("--nfe", help="step counts, such as 1
 SeedCount = Annotated[int | None, typer.Option(min=1, help="training seeds [default: the suite's]")]
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", help="file that defines methods, or a package's folder; repeatable"),
+    typer.Option("--plugin", help="file that defines methods or metrics, or a package's folder; repeatable"),
 ]
 
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from bench.errors import BenchError, UsageError
-from bench.record import Record, read_record
+from bench.record import MetricValue, Record, read_record
 from bench.suite import Suite
 
 RECORDS = Path("leaderboards/records")
@@ -76,11 +76,20 @@ def _check(record: Record, path: Path, suite: Suite) -> None:
         raise UsageError(
             f"{path}: key 'suite': found {record.suite!r}, expected {suite.name!r}, as its folder says"
         )
+    for name, one in record.plugin_metrics.items():
+        if any(name == column.key for column in suite.metrics):
+            raise UsageError(f"{path}: key 'plugin_metrics.{name}': found the key of a metric of {suite.id}")
+        for steps, value in one.rows.items():
+            _check_finite(value, f"{path}: key 'plugin_metrics.{name}.rows.{steps}'")
     for i, row in enumerate(record.rows):
         for key, value in row.metrics.items():
-            if not all(map(math.isfinite, (value.mean, *(value.ci95 or ()), *value.values))):
-                raise UsageError(f"{path}: key 'rows.{i}.metrics.{key}': found a number that is not finite")
+            _check_finite(value, f"{path}: key 'rows.{i}.metrics.{key}'")
         of_suite = (record.suite_version, record.protocol) == (suite.version, suite.protocol.id)
         if of_suite and suite.primary not in row.metrics:
             found, wanted = ", ".join(row.metrics) or "none", f"{suite.primary!r}, by which {suite.id} ranks"
             raise UsageError(f"{path}: key 'rows.{i}.metrics': found {found}, expected {wanted}")
+
+
+def _check_finite(value: MetricValue, where: str) -> None:
+    if not all(map(math.isfinite, (value.mean, *(value.ci95 or ()), *value.values))):
+        raise UsageError(f"{where}: found a number that is not finite")

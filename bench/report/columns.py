@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from bench.report.brought import brought_notes
 from bench.report.reported import BESIDE, cell_text, value_text
 from bench.report.statistics import Estimate
 from bench.report.table import Line, Table
@@ -179,6 +180,7 @@ def notes(table: Table) -> list[str]:
         *_measured_notes(lines, title),
         (students, "seeds: trainings in the row / trainings started."),
         (any(line.reported for line in lines), BESIDE),
+        *((True, note) for note in brought_notes(table.brought)),
         (table.provisional, "provisional: the protocol does not pin its feature network yet."),
     ]
     shown = [note for applies, note in said if applies]

@@ -14,7 +14,7 @@ from bench.report.reported import listed_under
 from bench.report.table import Line, Table
 from bench.reported import Reported
 
-PATTERN = re.compile(r"^\s*(?P<key>[\w-]+)\s*(?P<sign><=|>=|!=|==|=|<|>)\s*(?P<value>.*?)\s*$")
+PATTERN = re.compile(r"^\s*(?P<key>[\w@.-]+)\s*(?P<sign><=|>=|!=|==|=|<|>)\s*(?P<value>.*?)\s*$")
 SIGNS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,

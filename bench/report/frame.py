@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.report.statistics import Aggregate, Estimate, clearly_better
@@ -24,13 +25,19 @@ class Against:
 
 @dataclass(frozen=True)
 class Frame:
-    """What every line of a table is shown against; ``aggregate``: what is shown of a record's repeats."""
+    """What every line of a table is shown against.
+
+    Attributes:
+        aggregate: what is shown of a record's repeats.
+        brought: keys of the columns of plugin metrics, by name and version.
+    """
 
     primary: str
     better: str
     floor: float | None
     solvers: tuple[tuple[str, int, Estimate], ...]
     aggregate: Aggregate = "mean"
+    brought: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def excess(self, metrics: dict[str, Estimate]) -> float | None:
         """Primary metric beyond the floor; None if either is missing."""

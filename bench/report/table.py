@@ -14,6 +14,7 @@ from statistics import mean
 from typing import Any
 
 from bench.record import Record, Row
+from bench.report.brought import Brought, columns_of, keys_of, values_of
 from bench.report.collect import identity
 from bench.report.frame import Against, Frame
 from bench.report.reported import numbers_for, with_reported
@@ -93,6 +94,7 @@ class Table:
         provisional: the protocol does not pin its feature network yet, so numbers may still move.
         floor: primary metric of real data against the reference, None without such a record.
         devices: what the records were made on.
+        brought: the columns that plugins brought, which are the last of ``columns``.
         reported: few-step numbers of the papers on the suite's data set; no part of any section.
     """
 
@@ -108,11 +110,14 @@ class Table:
     devices: tuple[str, ...]
     sections: tuple[Section, ...]
     reported: tuple[Reported, ...] = ()
+    brought: tuple[Brought, ...] = ()
 
 
 def tables(records: Iterable[Record], suite: Suite) -> list[Table]:
     """One table per (version, protocol, budget) that has students; references alone make one of their own."""
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    records = list(records)
+    brought = keys_of(records)
     for record in records:
         groups[".".join(record.suite_version.split(".")[:2]), record.protocol].append(record)
     made = []
@@ -123,7 +128,7 @@ def tables(records: Iterable[Record], suite: Suite) -> list[Table]:
         budgets = {r.budget for r in students or others or foreign}
         for budget in sorted(budgets, key=lambda name: (_work(suite, name), name)):
             chosen = [r for r in students if r.budget == budget], _references(others, budget), foreign
-            made.append(_table(suite, version, protocol, budget, *chosen))
+            made.append(_table(suite, version, protocol, budget, *chosen, brought))
     numbers = numbers_for(suite)
     return [with_reported(table, numbers) for table in made]
 
@@ -155,10 +160,12 @@ def _table(
     students: list[Record],
     references: list[Record],
     foreign: list[Record],
+    brought: dict[tuple[str, str], str],
 ) -> Table:
     records, pinned = [*students, *foreign, *references], suite.protocol
     keys = {key for record in records for row in record.rows for key in row.metrics}
-    frame = _frame(suite, references, aggregate_of(protocol))
+    frame = replace(_frame(suite, references, aggregate_of(protocol)), brought=brought)
+    added = columns_of(records, brought)
     lines = _lines(students, frame)
     counts = sorted({line.nfe for line in lines if line.nfe is not None})
     sections = [
@@ -181,11 +188,12 @@ def _table(
         protocol=protocol,
         budget=budget,
         primary=suite.primary,
-        columns=tuple(column for column in suite.metrics if column.key in keys),
+        columns=(*(c for c in suite.metrics if c.key in keys), *(column for column, _ in added)),
         floor=frame.floor,
         provisional=pinned.provisional,
         devices=tuple(devices),
         sections=tuple(sections),
+        brought=tuple(one for _, one in added),
     )
 
 
@@ -233,8 +241,9 @@ def _lines(records: list[Record], frame: Frame) -> list[Line]:
 
 def _line(members: Sequence[tuple[Record, Row | None]], started: int, frame: Frame) -> Line:
     first, rows = members[0][0], [row for _, row in members if row is not None]
-    keys = set.intersection(*(set(row.metrics) for row in rows)) if rows else set()
-    metrics = {key: estimate([row.metrics[key] for row in rows], frame.aggregate) for key in sorted(keys)}
+    valued = [values_of(r, row, frame.brought) | row.metrics for r, row in members if row is not None]
+    keys = set.intersection(*map(set, valued)) if valued else set()
+    metrics = {key: estimate([values[key] for values in valued], frame.aggregate) for key in sorted(keys)}
     timed = [row.latency for row in rows if row.latency is not None]
     full = [row.throughput.images_per_s or 0.0 for row in rows if row.throughput is not None]
     peaks = [latency.peak_memory_mib for latency in timed if latency.peak_memory_mib is not None]

@@ -64,7 +64,7 @@ def broken(tmp_path, change):
     [
         (lambda raw: raw.pop("method"), r"\.json: key 'method': Field required \(found nothing\)"),
         (lambda raw: raw.update(extra=1), r"\.json: key 'extra'"),
-        (lambda raw: raw.update(schema_version=0), r"\.json: schema_version is 0, expected 1"),
+        (lambda raw: raw.update(schema_version=0), r"\.json: schema_version is 0, expected 1 or 2"),
         (lambda raw: raw.update(suite="digits"), r"\.json: key 'suite': found 'digits', expected 'gmm2d'"),
         (lambda raw: raw["rows"][0].update(nfe="many"), r"\.json: key 'rows\.0\.nfe'"),
         (lambda raw: raw["rows"][0]["metrics"].pop("swd"), r"found energy, within, expected 'swd'"),
