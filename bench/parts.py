@@ -96,6 +96,20 @@ class Smoke(Part):
         return preset.model_copy(update={"batch": self.batch or preset.batch, "options": options})
 
 
+class Resources(Part):
+    """What a job of one cell asks a cluster for."""
+
+    gpus: int = Field(0, ge=0)
+    cpus: int = Field(2, gt=0)
+    memory_gib: int = Field(8, gt=0)
+    minutes: int = Field(240, gt=0, description="time limit; a job that reaches it goes on in another")
+
+    @staticmethod
+    def usual(*, gpu: bool) -> Resources:
+        """Where a suite declares nothing: a GPU for published models, two CPUs for small ones."""
+        return Resources(gpus=1, cpus=8, memory_gib=64, minutes=1440) if gpu else Resources()
+
+
 def is_place(name: str) -> bool:
     """Whether a file is named by its path, not by the id of an asset."""
     return name.startswith(PLACES)

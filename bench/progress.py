@@ -72,27 +72,36 @@ class PlainReporter:
 
 
 class LiveReporter:
-    """A tree of cells with a budget bar, redrawn in place (rich)."""
+    """A tree of cells with a budget bar, redrawn in place (rich).
 
-    def __init__(self) -> None:
+    Args:
+        beside: a reporter of the same run, whose tree this one shares.
+    """
+
+    bars: Any  # rich's, imported where it is used
+    whole: Any
+
+    def __init__(self, beside: LiveReporter | None = None) -> None:
+        self.cell: Any = None
+        if beside is not None:
+            self.bars, self.whole = beside.bars, beside.whole
+            return
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        self.console = Console(stderr=True)
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TimeRemainingColumn(),
-            console=self.console,
+            console=Console(stderr=True),
             refresh_per_second=4,
         )
         self.bars.start()
         self.whole = self.bars.add_task("cells", total=None)
-        self.cell: Any = None
 
     def started(self, label: str, number: int, total: int) -> None:
-        self.bars.update(self.whole, total=total, completed=number, description=f"cells {number + 1}/{total}")
+        self.bars.update(self.whole, total=total, description=f"cells {number + 1}/{total}")
         self.cell = self.bars.add_task(f"└─ {label}", total=1.0)
 
     def stage(self, label: str, stage: str) -> None:
@@ -123,6 +132,9 @@ def eta(done: float, left: float, seconds: float) -> str:
     return f"{minutes}:{rest:02d}"
 
 
-def reporter() -> Reporter:
-    """Live on a terminal, plain lines otherwise."""
-    return LiveReporter() if sys.stderr.isatty() else PlainReporter()
+def reporters(lanes: int) -> list[Reporter]:
+    """One for each lane of a run: a live tree that they share on a terminal, plain lines otherwise."""
+    if not sys.stderr.isatty():
+        return [PlainReporter() for _ in range(lanes)]
+    first = LiveReporter()
+    return [first, *(LiveReporter(first) for _ in range(lanes - 1))]

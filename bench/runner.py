@@ -11,15 +11,16 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from bench.atomic import write_atomic
 from bench.cell import Cell
 from bench.events import EVENTS, Events, write_status
 from bench.failures import failure_of
-from bench.plugins.apart import Apart
-from bench.record import Record, read_record, write_record
+from bench.plugins.apart import Apart, noted
+from bench.record import Failure, Record, read_record, write_record
 from bench.stages import Bench, CellStages, surroundings
-from bench.store import explain_disk, locked
+from bench.store import explain_disk, locked, read_json
 
 
 class Runner:
@@ -33,17 +34,41 @@ class Runner:
         self.bench, self.store, self.reporter, self.apart = bench, bench.store, bench.reporter, apart
         self.predicted: dict[str, float] = {}  # seconds by cell id, where they were estimated
 
-    def finished(self, cell: Cell) -> Record | None:
-        """The record of a cell that is done and would be made the same again; None for any other."""
+    def finished(self, cell: Cell, *, anywhere: bool = False) -> Record | None:
+        """The record of a cell that is done and would be made the same again; None for any other.
+
+        Args:
+            anywhere: on another device too.
+        """
         folder = self.store.root / cell.suite.id / cell.id
         path, spec = folder / "record.json", folder / "spec.json"
-        if not (path.is_file() and spec.is_file() and spec.read_text() == self._made_from(cell)):
+        if not (path.is_file() and spec.is_file()):
+            return None
+        found, expected = read_json(spec), self._made_from(cell)
+        if anywhere:
+            expected["with"]["device"] = found.get("with", {}).get("device")
+        if found != expected:
             return None
         record = read_record(path)
         return record if record.status in ("ok", "truncated") else None
 
-    def _made_from(self, cell: Cell) -> str:
-        return json.dumps({"cell": cell.spec(), "with": surroundings(self.bench)}, indent=1) + "\n"
+    def record_of(self, cell: Cell) -> Record:
+        """The record that a cell was given last."""
+        return read_record(self.store.cell_folder(cell.suite.id, cell.id) / "record.json")
+
+    def lost(self, cell: Cell, failure: Failure) -> Record:
+        """Give a cell whose process died under it a record that says so."""
+        folder = self.store.cell_folder(cell.suite.id, cell.id)
+        events = Events(folder / EVENTS)
+        with locked(folder), explain_disk(self.store.root):
+            record = noted(CellStages(self.bench, cell, folder, events), events, "lost", failure)
+            write_record(record, folder / "record.json")
+            write_status(folder, record.status, "record")
+        return record
+
+    def _made_from(self, cell: Cell) -> dict[str, Any]:
+        made = {"cell": cell.spec(), "with": surroundings(self.bench)}
+        return dict(json.loads(json.dumps(made)))  # as it reads from a file
 
     def run(self, cell: Cell) -> Record:
         """Run one cell to its record; a failure becomes a failed record, an interrupt propagates."""
@@ -54,7 +79,7 @@ class Runner:
                 self.reporter.finished(cell.label, record, cached=True)
                 return record
             path.unlink(missing_ok=True)
-            write_atomic(folder / "spec.json", self._made_from(cell))
+            write_atomic(folder / "spec.json", json.dumps(self._made_from(cell), indent=1) + "\n")
             write_status(folder, "running", "teacher")
             events = Events(folder / EVENTS)
             record = self._attempt(cell, folder, events)

@@ -50,13 +50,14 @@ class Store:
 
     Args:
         root: created if missing.
+        patient: wait for a stage that another process makes until it is made, as those of one run do.
 
     Raises:
         UsageError: the folder cannot be written, or was laid out by another version.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, patient: bool = False) -> None:
+        self.root, self.patient = root, patient
         marker = root / "layout.json"
         with explain_disk(root):
             root.mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,7 @@ class Store:
         with explain_disk(self.root):
             folder.mkdir(parents=True, exist_ok=True)
             if not done.is_file():
-                with locked(folder):
+                with locked(folder, patient=self.patient):
                     if not done.is_file():
                         make(folder)
                         files = {p.name: file_digest(p) for p in sorted(folder.iterdir()) if is_result(p)}
@@ -129,11 +130,11 @@ def is_result(path: Path) -> bool:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder alone; after ``WAIT_SECONDS`` raise Locked naming the holder."""
+def locked(folder: Path, *, patient: bool = False) -> Iterator[None]:
+    """Hold the folder alone; after ``WAIT_SECONDS``, or never if patient, raise Locked naming the holder."""
     lock, holder = FileLock(folder / ".lock"), folder / ".holder"
     try:
-        lock.acquire(timeout=WAIT_SECONDS)
+        lock.acquire(timeout=-1 if patient else WAIT_SECONDS)
     except Timeout as error:
         who = holder.read_text() if holder.is_file() else "another process"
         raise Locked(f"{folder}: in use by {who}; wait for it, or choose another --out") from error

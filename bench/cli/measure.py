@@ -54,9 +54,9 @@ def measure(
     if row is None and (nfe is not None or suite is not None):
         raise UsageError("--nfe and --suite belong to a row; name it with --row")
     from bench.external import check_row, row_suite, write_row
-    from bench.launch import choose_device
     from bench.measuring import Request, measure_samples
     from bench.report.measured import measured_json, measured_text
+    from bench.workplace import choose_device
 
     stated = check_row(row, nfe) if row is not None else None
     request = Request(tuple(samples), protocol, reference, weights, captions, choose_device(device))

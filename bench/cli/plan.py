@@ -42,8 +42,9 @@ def plan(
     from bench.cost.estimate import batch_sizes, estimates
     from bench.cost.gpus import gpu_table
     from bench.cost.reference import reference_of
-    from bench.launch import Request, choose_device, resolve
     from bench.models import teacher_model
+    from bench.request import Request, resolve
+    from bench.workplace import choose_device
 
     if gpu:
         gpu_table().find(gpu)

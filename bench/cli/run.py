@@ -14,6 +14,10 @@ Methods = Annotated[
     list[str] | None,
     typer.Option("--method", help="name or name[option=value,...]; repeatable [default: all]"),
 ]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="also measure an installed metric of others; those of --plugin always are"),
+]
 BudgetName = Annotated[str, typer.Option(help="budget named in the suite: quick, standard, full")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Out = Annotated[Path, typer.Option(help="folder of runs; a second run goes on where the first stopped")]
@@ -37,6 +41,16 @@ Track = Annotated[
     str | None,
     typer.Option(help="also follow the run in tensorboard or wandb (offline); needs the extra 'track'"),
 ]
+Jobs = Annotated[
+    int, typer.Option(min=1, help="cells worked on at once on this machine, each with a device of its own")
+]
+LauncherName = Annotated[str, typer.Option("--launcher", help="local, slurm")]
+SlurmOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm", help="key=value for sbatch (partition=gpu); cluster=local tries it here; repeatable"
+    ),
+]
 FailFast = Annotated[bool, typer.Option(help="stop at the first failed cell")]
 
 
@@ -49,6 +63,7 @@ def run(
     device: Device = "auto",
     out: Out = Path("runs"),
     plugin: Plugins = None,
+    metric: Metrics = None,
     isolate: Isolate = True,
     plugin_memory: Memory = None,
     threads: Threads = None,
@@ -60,15 +75,21 @@ def run(
     offline: Offline = False,
     protocol: ProtocolId = None,
     track: Track = None,
+    jobs: Jobs = 1,
+    launcher: LauncherName = "local",
+    slurm: SlurmOptions = None,
 ) -> None:
     """Run cells and print their leaderboard. Exit status 1 if a cell failed (the others ran)."""
-    from bench.launch import Request, execute
+    from bench.launch import execute
+    from bench.request import Request
 
     command = portable(sys.argv[1:]) if sys.argv[1:2] == ["run"] else f"bench run --suite {suite}"
     request = Request(
         suite=suite, methods=tuple(method or ()), budget=budget, nfe=parse_steps(nfe), seeds=seeds,
-        device=device, out=out, plugins=tuple(plugin or ()), isolate=isolate, memory_mib=plugin_memory,
-        threads=threads, references=references, students=students, smoke=smoke, fail_fast=fail_fast,
-        offline=offline, protocol=protocol, yes=yes, track=track, command=command,
+        device=device, out=out, plugins=tuple(plugin or ()), metrics=tuple(metric or ()),
+        isolate=isolate, memory_mib=plugin_memory, threads=threads, references=references,
+        students=students, smoke=smoke, fail_fast=fail_fast,
+        offline=offline, protocol=protocol, yes=yes, track=track, jobs=jobs,
+        launcher=launcher, slurm=tuple(slurm or ()), command=command,
     )  # fmt: skip
     raise typer.Exit(execute(request))

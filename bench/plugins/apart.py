@@ -136,6 +136,7 @@ class Apart:
             folder=folder.resolve(),
             claim=claim,
             memory_bytes=memory,
+            patient=self.bench.store.patient,
             command=self.bench.command,
         )
 

@@ -75,8 +75,8 @@ class OwnStore(Store):
     Scores are keyed by samples: what one plugin made up must not be found by a cell that drew the same ones.
     """
 
-    def __init__(self, root: Path, cell: Cell) -> None:
-        super().__init__(root)
+    def __init__(self, root: Path, cell: Cell, *, patient: bool = False) -> None:
+        super().__init__(root, patient=patient)
         assert cell.method is not None
         self.owner = [cell.method.cls.name, cell.method.closure_sha256]
 
@@ -117,9 +117,9 @@ def main(words: list[str]) -> int:
     torch.set_num_threads(job.threads)
     pipe.tell(stage="teacher")
     lab = Lab.open(job.suite, job.device)
-    limit_memory(job)
+    limit_memory(job.device, job.memory_bytes)
     guard, cell = Guard.now(), job.resolve()
-    bench = Bench(lab, OwnStore(job.out, cell), pipe, job.command)
+    bench = Bench(lab, OwnStore(job.out, cell, patient=job.patient), pipe, job.command)
     stages = GuardedStages(bench, cell, job.folder, Events(job.folder / EVENTS))
     stages.guard, stages.pipe = guard, pipe
     try:
@@ -147,17 +147,17 @@ def end_with_parent() -> None:
     os._exit(1)
 
 
-def limit_memory(job: Job) -> None:
+def limit_memory(device: str, beyond: int) -> None:
     """Let allocations beyond the limit fail, so that a leak is an error with a traceback.
 
     Not on a GPU, whose driver maps the device's memory; the parent watches resident memory in any case.
     """
     status = Path("/proc/self/statm")
-    if torch.device(job.device).type != "cpu" or not status.is_file():
+    if torch.device(device).type != "cpu" or not status.is_file():
         return
     mapped = int(status.read_text().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + job.memory_bytes, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + beyond, hard))
 
 
 if __name__ == "__main__":

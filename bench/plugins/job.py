@@ -7,8 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from bench.cell import Cell, student_cells
-from bench.errors import BenchError
 from bench.methods import MethodRegistry
+from bench.request import recognised
 from bench.suite import Suite
 
 
@@ -21,6 +21,7 @@ class Job(BaseModel):
         cell: id that the resolved cell must have.
         folder: of the cell; claim: file for its record; out: folder of runs.
         memory_bytes: that the cell may take beside what the bench itself takes.
+        patient: whether it waits for stages that other cells of the run make.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +39,7 @@ class Job(BaseModel):
     folder: Path
     claim: Path
     memory_bytes: int
+    patient: bool
     command: str
 
     def resolve(self) -> Cell:
@@ -48,11 +50,4 @@ class Job(BaseModel):
         """
         registry = MethodRegistry((self.plugin,) if self.plugin else ())
         found, _ = student_cells(self.suite, registry, (self.label,), self.budget, self.steps, self.seed + 1)
-        for cell in found:
-            if cell.id == self.cell:
-                return cell
-        ids = ", ".join(cell.id for cell in found)
-        raise BenchError(
-            f"{self.label}: found cell {ids}, expected {self.cell}: a file was changed during the run; "
-            "run again"
-        )
+        return recognised(found, self.cell)

@@ -9,6 +9,7 @@ import pytest
 from tiny import tiny_suite
 
 import bench.launch
+import bench.launchers.launcher
 from bench.cli import main
 from bench.cost import consent as module
 from bench.cost.calibration import Calibration
@@ -29,7 +30,7 @@ def stopped(monkeypatch):
         seen.update(cells=cells, predicted=runner.predicted)
         raise Started
 
-    monkeypatch.setattr(bench.launch, "run_cells", run_cells)
+    monkeypatch.setattr(bench.launchers.launcher, "run_cells", run_cells)
     return seen
 
 

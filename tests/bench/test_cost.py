@@ -20,7 +20,7 @@ from bench.cost.reference import blank_cond, reference_of
 from bench.cost.words import clock, hours, span
 from bench.errors import UsageError
 from bench.lab import Lab
-from bench.launch import Request, resolve
+from bench.request import Request, resolve
 from bench.suite import load_suite
 
 CPU = torch.device("cpu")

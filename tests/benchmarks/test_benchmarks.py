@@ -110,7 +110,8 @@ def test_share_of_the_runner(benchmark, suite: str, tmp_path: Path, monkeypatch)
     import time
     from collections import Counter
 
-    from bench.launch import Request, execute
+    from bench.launch import execute
+    from bench.request import Request
 
     spent: Counter[str] = Counter()
 

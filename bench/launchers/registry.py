@@ -1,0 +1,37 @@
+"""The launchers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.errors import UsageError, unknown
+from bench.launchers.crew import Crew
+from bench.launchers.launcher import InThisProcess, Launcher
+from bench.launchers.slurm import Slurm
+from bench.request import Request
+
+
+def local(request: Request) -> Launcher:
+    """On this machine: cell by cell, or several beside each other."""
+    return InThisProcess(request) if request.jobs == 1 else Crew(request)
+
+
+LAUNCHERS: dict[str, Callable[[Request], Launcher]] = {"local": local, "slurm": Slurm}
+
+
+def find_launcher(request: Request) -> Launcher:
+    """The launcher that a request names.
+
+    Raises:
+        UsageError: no such launcher, or options that it does not take.
+    """
+    if request.launcher not in LAUNCHERS:
+        raise unknown("launcher", request.launcher, LAUNCHERS, "--launcher")
+    if request.launcher != "local" and request.jobs != 1:
+        raise UsageError(
+            f"--jobs {request.jobs}: packs cells on this machine, but --launcher {request.launcher} was "
+            "given; leave one of the two away"
+        )
+    if request.launcher != "slurm" and request.slurm:
+        raise UsageError(f"--slurm {request.slurm[0]}: give it with --launcher slurm")
+    return LAUNCHERS[request.launcher](request)
