@@ -138,7 +138,6 @@ class GAN:
 def attach_head(fake: Network, space: Space, context: Context) -> Any:
     """Register a head, under the role ``head``, for the encoder features of a network."""
     x = torch.zeros(1, *space.shape, device=context.device)
-    cond = Cond(label=torch.zeros(1, dtype=torch.long, device=context.device)) if space.n_classes else Cond()
     with torch.no_grad():
-        features = fake.plain.features(x, 1.0, cond)
+        features = fake.plain.features(x, 1.0, space.blank(1, context.device))
     return context.module("head", head_for(features), features)

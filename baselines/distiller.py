@@ -18,7 +18,7 @@ from torch import Tensor
 
 from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import Denoiser, Scaling
-from baselines.diffusion.noise import KarrasGrid
+from baselines.diffusion.noise import EDM_LAW, Grid, KarrasGrid, SigmaLaw
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class Space:
         shape: of one sample, without the batch axis.
         n_classes: 0 for unconditional data.
         sigma_min, sigma_max: range of noise levels; sigma_data: scale of the data (EDM).
+        text: tokens and width of an encoded caption, None for models without text.
+        unconditional: networks also know samples without a condition, so they can be guided.
+        process: levels of a discrete process (``baselines.diffusion.vp``); None for EDM's.
+        law: of the noise level in the denoising loss that its networks are trained with.
     """
 
     shape: tuple[int, ...]
@@ -36,11 +40,21 @@ class Space:
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     sigma_data: float = 0.5
+    text: tuple[int, int] | None = None
+    unconditional: bool = False
+    process: Grid | None = None
+    law: SigmaLaw = EDM_LAW
 
     @property
-    def grid(self) -> KarrasGrid:
-        """The Karras noise grid of this space (rho = 7)."""
-        return KarrasGrid(self.sigma_min, self.sigma_max)
+    def grid(self) -> Grid:
+        """The noise levels of this space: Karras' (rho = 7), or those of its process."""
+        return self.process or KarrasGrid(self.sigma_min, self.sigma_max)
+
+    def blank(self, count: int, device: torch.device | str = "cpu") -> Cond:
+        """A condition of the right form for ``count`` samples: the first class, captions of zeros."""
+        label = torch.zeros(count, dtype=torch.long, device=device) if self.n_classes else None
+        text = None if self.text is None else torch.zeros(count, *self.text, device=device)
+        return Cond(label=label, text=text)
 
 
 class Network(Protocol):
@@ -67,16 +81,18 @@ class Teacher:
         space: coordinates of its samples.
         net: the network that students copy, and that methods tap.
         exact: closed-form denoiser where one exists (then ``net`` is fitted to it), else None.
+        guided: ``net`` with classifier-free guidance, where that is what students learn, else None.
     """
 
     space: Space
     net: Network
     exact: Network | None = None
+    guided: Network | None = None
 
     @property
     def denoiser(self) -> Network:
-        """The best denoiser there is: the closed form, else the network."""
-        return self.net if self.exact is None else self.exact
+        """What students learn from: the guided network, the closed form, else the network."""
+        return self.guided or self.exact or self.net
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class DMD(Distiller):
 
     def generate(self, z: Tensor, cond: Cond) -> Tensor:
         """``G(z) = D_theta(sigma_max z; sigma_max, cond)``."""
-        return self.student(z * self.space.sigma_max, self.space.sigma_max, cond)
+        return self.student(z * self.space.grid.start(self.space.sigma_max), self.space.sigma_max, cond)
 
     def made(self) -> int:
         """Number of pairs there are."""
@@ -140,7 +140,7 @@ class DMD(Distiller):
 
     @classmethod
     def generator(cls, students: Mapping[int, Any], config: Any, space: Space) -> OneStep:
-        return OneStep(students, space.sigma_max)
+        return OneStep(students, space.sigma_max, space.grid)
 
     def extra_state(self) -> dict[str, Any]:
         return {"pairs": Pairs.join(self.chunks).state()} if self.chunks else {}

@@ -94,7 +94,7 @@ class DMD2(StateDistiller):
         """Backward simulation up to a step drawn uniformly, the same for the whole batch."""
         draws, shape = self.context.draws(), (batch.size, *self.space.shape)
         stop = int(draws.integers(0, self.config.steps, 1))
-        x = draws.normal(*shape) * self.levels[0]
+        x = draws.normal(*shape) * self.space.grid.start(self.levels[0])
         for k in range(stop):
             x_hat = self.bounded(self.student)(x, self.levels[k], batch.cond)
             x = x_hat + self.levels[k + 1] * draws.normal(*shape)
@@ -147,4 +147,4 @@ class DMD2(StateDistiller):
 
     @classmethod
     def generator(cls, students: Mapping[int, Any], config: Any, space: Space) -> RenoisingSteps:
-        return RenoisingSteps(students, partial(dmd2_levels, space.grid))
+        return RenoisingSteps(students, partial(dmd2_levels, space.grid), grid=space.grid)

@@ -7,40 +7,23 @@ and how often it is updated differ between papers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
 
 from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import per_sample
-from baselines.diffusion.noise import KarrasGrid
+from baselines.diffusion.noise import Grid, LognormalLaw, SigmaLaw
 from baselines.distiller import Draws, Network
 from baselines.losses import denoising_loss
 
-
-class SigmaLaw(Protocol):
-    """A distribution of noise levels."""
-
-    def sample(self, draws: Draws, count: int) -> Tensor:
-        """Levels ``[count]`` in fp32."""
-
-
-@dataclass(frozen=True)
-class LognormalLaw:
-    """``ln sigma ~ N(mean, std^2)``, untruncated (EDM; SiD's fake score)."""
-
-    mean: float = -1.2
-    std: float = 1.2
-
-    def sample(self, draws: Draws, count: int) -> Tensor:
-        return (draws.normal(count) * self.std + self.mean).exp()
+__all__ = ["FakeScore", "KarrasIndexLaw", "KarrasTimeLaw", "LognormalLaw", "SigmaLaw"]
 
 
 @dataclass(frozen=True)
 class KarrasIndexLaw:
-    """Uniform over nodes ``low .. high`` (inclusive) of a 1000-node Karras grid, 0 smallest (DMD, DMD2)."""
+    """Uniform over nodes ``low .. high`` (inclusive) of a grid of 1000, 0 smallest (DMD, DMD2)."""
 
-    grid: KarrasGrid
+    grid: Grid
     low: int = 0
     high: int = 999
     bins: int = 1000
@@ -52,9 +35,9 @@ class KarrasIndexLaw:
 
 @dataclass(frozen=True)
 class KarrasTimeLaw:
-    """Uniform in Karras time ``t in [0, t_max]``, where t = 0 is sigma_min and t = 1 sigma_max (SiD, MM)."""
+    """Uniform in the grid's time ``t in [0, t_max]``; t = 0 is sigma_min, t = 1 sigma_max (SiD, MM)."""
 
-    grid: KarrasGrid
+    grid: Grid
     t_max: float = 1.0
 
     def sample(self, draws: Draws, count: int) -> Tensor:

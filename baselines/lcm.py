@@ -2,7 +2,8 @@
 
 The student f maps any point of a teacher's ODE trajectory to its end: f at a node must agree with the target
 network's f at the node ``skip`` fine steps below, reached by one teacher solver step. The scaling pins
-``f(x, sigma_min) = x``. On an EDM grid this is CM's consistency distillation with ``fine / skip`` intervals.
+``f(x, sigma_min) = x``. On an EDM grid this is CM's consistency distillation of ``fine / skip`` intervals, on
+timesteps the paper's own: DDIM jumps of the guided teacher, whose strength w is part of the condition.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from baselines.diffusion.cond import Cond
-from baselines.diffusion.denoiser import BoundaryScaling, per_sample
+from baselines.diffusion.denoiser import Scaling, per_sample
 from baselines.diffusion.ema import ema_update
-from baselines.diffusion.noise import KarrasGrid
+from baselines.diffusion.noise import Grid
 from baselines.diffusion.samplers import STEPS
 from baselines.distances import DISTANCES
 from baselines.distiller import Batch, Context, Needs, Network, Settings, Space, Teacher, descend
@@ -61,12 +62,12 @@ class State:
     cond: Cond
 
 
-def training_nodes(grid: KarrasGrid, config: LCMConfig) -> Tensor:
+def training_nodes(grid: Grid, config: LCMConfig) -> Tensor:
     """Every ``skip``-th node of the fine grid, descending from sigma_max to sigma_min, fp64."""
-    return grid.nodes(config.fine)[:: config.skip]
+    return grid.aligned(config.fine, config.skip)
 
 
-def serving_levels(grid: KarrasGrid, config: LCMConfig, steps: int) -> list[float]:
+def serving_levels(grid: Grid, config: LCMConfig, steps: int) -> list[float]:
     """Levels of the N-step sampler: evenly spaced training nodes from the top, the end left out."""
     nodes = training_nodes(grid, config)
     return [float(nodes[k * (len(nodes) - 1) // steps]) for k in range(steps)]
@@ -83,7 +84,7 @@ class LCM(StateDistiller):
 
     def __init__(self, teacher: Teacher, config: LCMConfig, context: Context) -> None:
         super().__init__(teacher, config, context)
-        scaling, self.floor = self.student_scaling(config, self.space), self.space.sigma_min
+        scaling, self.floor = self.student_scaling(config, self.space), self.space.grid.floor
         self.student = context.network("student", teacher.net, scaling=scaling)
         self.follower = context.network("target", teacher.net, scaling=scaling, trainable=False)
         self.optimizer = context.optimizer("student", self.student, lr=config.lr)
@@ -95,8 +96,8 @@ class LCM(StateDistiller):
         return tuple(sorted(config.serves))
 
     @classmethod
-    def student_scaling(cls, config: Any, space: Space) -> BoundaryScaling:
-        return BoundaryScaling(space.sigma_data, space.sigma_min)
+    def student_scaling(cls, config: Any, space: Space) -> Scaling:
+        return space.grid.consistency(space.sigma_data)
 
     def draw_state(self, batch: Batch) -> State:
         """Data noised to a uniformly drawn node (the last one, sigma_min, is only ever a target)."""
@@ -135,4 +136,5 @@ class LCM(StateDistiller):
 
     @classmethod
     def generator(cls, students: Mapping[int, Any], config: Any, space: Space) -> RenoisingSteps:
-        return RenoisingSteps(students, partial(serving_levels, space.grid, config), floor=space.sigma_min)
+        grid = space.grid
+        return RenoisingSteps(students, partial(serving_levels, grid, config), grid.floor, grid)

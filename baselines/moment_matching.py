@@ -51,10 +51,10 @@ class MomentMatching(Distiller):
         super().__init__(teacher, config, context)
         self.pairs = StepPairs(self.space.grid, config.steps)
         self.student = context.network("student", teacher.net)
-        self.phi = context.network("auxiliary", teacher.net)
+        kind: Any = {"alternating": Alternating, "instant": Instant}[config.variant]
+        self.phi = context.network("auxiliary", kind.origin(teacher))
         self.adam = partial(context.optimizer, lr=config.lr, betas=config.betas, eps=1e-12)
         self.optimizers = {"student": self.adam("student", self.student)}
-        kind: Any = {"alternating": Alternating, "instant": Instant}[config.variant]
         self.moments: Alternating | Instant = kind(self)
 
     @classmethod
@@ -110,6 +110,11 @@ class MomentMatching(Distiller):
 class Alternating:
     """phi is a network fitted on even iterations; theta, only evaluated, is the closed form if one exists."""
 
+    @staticmethod
+    def origin(teacher: Teacher) -> Network:
+        """What phi is a copy of: the conditional network, whether the teacher is guided or not."""
+        return teacher.net
+
     def __init__(self, method: MomentMatching) -> None:
         self.method, self.phi = method, Auxiliary(method.phi, method.teacher.denoiser)
         method.optimizers["auxiliary"] = method.adam("auxiliary", method.phi)
@@ -126,6 +131,11 @@ class Alternating:
 
 class Instant:
     """phi is theta, the teacher's network, after an infinitesimal step that fits a second batch."""
+
+    @staticmethod
+    def origin(teacher: Teacher) -> Network:
+        """What phi is a copy of: the guided network where there is one, differentiated as a whole."""
+        return teacher.guided or teacher.net
 
     def __init__(self, method: MomentMatching) -> None:
         self.method, self.phi = method, InfinitesimalStep(method.phi, method.config.real_batches)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from baselines.diffusion.cond import Cond
-from baselines.diffusion.noise import KarrasGrid
+from baselines.diffusion.noise import Grid
 from baselines.diffusion.samplers import heun
 from baselines.distiller import Network
 
@@ -54,6 +54,6 @@ def check_count(found: int, expected: int) -> None:
 
 
 @torch.no_grad()
-def sample_pairs(denoiser: Network, z: Tensor, cond: Cond, grid: KarrasGrid, steps: int) -> Pairs:
-    """Pairs by EDM's deterministic Heun sampler from ``sigma_max z``: ``2 steps - 1`` evaluations each."""
-    return Pairs(z, heun(denoiser, z * grid.sigma_max, grid.solver(steps), cond), cond)
+def sample_pairs(denoiser: Network, z: Tensor, cond: Cond, grid: Grid, steps: int) -> Pairs:
+    """Pairs by EDM's deterministic Heun sampler from pure noise z: ``2 steps - 1`` evaluations each."""
+    return Pairs(z, heun(denoiser, z * grid.start(grid.sigma_max), grid.solver(steps), cond), cond)

@@ -28,7 +28,7 @@ from baselines.distiller import (
     descend,
     frozen,
 )
-from baselines.fake_score import FakeScore, KarrasTimeLaw, LognormalLaw
+from baselines.fake_score import FakeScore, KarrasTimeLaw
 from baselines.generators import OneStep
 from baselines.losses import pixel_mean, pixel_sum
 from baselines.rates import set_rate
@@ -80,7 +80,7 @@ class SiD(Distiller):
         super().__init__(teacher, config, context)
         adam: dict[str, Any] = {"betas": (config.beta1, config.beta2), "eps": config.eps}
         self.student = context.network("student", teacher.net)
-        self.fake = FakeScore(context.network("fake", teacher.net), LognormalLaw(), self.space.sigma_data)
+        self.fake = FakeScore(context.network("fake", teacher.net), self.space.law, self.space.sigma_data)
         self.optimizer = context.optimizer("student", self.student, lr=config.lr, **adam)
         self.fake_optimizer = context.optimizer("fake", self.fake.network, lr=config.lr_fake, **adam)
         self.law = KarrasTimeLaw(self.space.grid, config.t_max)
@@ -88,7 +88,7 @@ class SiD(Distiller):
     def generate(self, cond: Cond, size: int) -> Tensor:
         """``x_g = D_theta(sigma_init z, sigma_init, cond)`` with fresh z."""
         z = self.context.draws().normal(size, *self.space.shape)
-        return self.student(z * self.config.sigma_init, self.config.sigma_init, cond)
+        return self.student(z * self.space.grid.start(self.config.sigma_init), self.config.sigma_init, cond)
 
     def generator_loss(self, x_g: Tensor, cond: Cond) -> Tensor:
         """Batch mean of ``sid_loss`` at one fresh (t, noise) per sample, the same x_t for both networks."""
@@ -122,4 +122,4 @@ class SiD(Distiller):
 
     @classmethod
     def generator(cls, students: Mapping[int, Any], config: Any, space: Space) -> OneStep:
-        return OneStep(students, config.sigma_init)
+        return OneStep(students, config.sigma_init, space.grid)

@@ -103,7 +103,7 @@ class StateDistiller(Distiller):
         ``teaching`` is the chance of a teacher's step, for each sample and step; 0 is the student's own run.
         """
         levels, visited = self.sampler_levels(), []
-        x = draws.normal(size, *self.space.shape) * levels[0]
+        x = draws.normal(size, *self.space.shape) * self.space.grid.start(levels[0])
         for node in range(len(levels)):
             visited.append(self.state_at(x, torch.full((size,), node, device=x.device), cond))
             if node + 1 < len(levels):

@@ -91,9 +91,10 @@ class Metered:
         self.plain: Any = plain
         self.role, self.meter, self.cost = role, meter, cost
         self.encoder_share: float | None = None  # of the forward's FLOPs, counted at the first tap
+        self.evaluations = int(getattr(plain, "evaluations", 1))  # a guided denoiser takes two
 
-    def _count(self, out: Tensor, share: float = 1.0) -> Tensor:
-        samples, cost = len(out), self.cost * share
+    def _count(self, out: Tensor, share: float = 1.0, evaluations: int = 1) -> Tensor:
+        samples, cost = len(out) * evaluations, self.cost * share
         self.meter.charge(self.role, samples, cost)
         if out.requires_grad:
             trained = any(p.requires_grad for p in self.plain.parameters())
@@ -103,23 +104,23 @@ class Metered:
         return out
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        return self._count(self.plain(*args, **kwargs))
+        return self._count(self.plain(*args, **kwargs), evaluations=self.evaluations)
 
     def raw(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor:
         """Metered raw output F."""
-        return self._count(self.plain.raw(x, sigma, cond))
+        return self._count(self.plain.raw(x, sigma, cond), evaluations=self.evaluations)
 
     def jvp(self, direction: dict[str, Tensor], *args: Any) -> Tensor:
         """Metered derivative along a direction in weight space: one forward, charged as three."""
         out = weight_derivative(self.plain, direction, *args)
-        self.meter.charge(self.role, len(out), self.cost * (1 + WEIGHT_TANGENT))
+        self.meter.charge(self.role, len(out) * self.evaluations, self.cost * (1 + WEIGHT_TANGENT))
         return out
 
     def features(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor:
         """Metered encoder features, charged by the encoder's share of a forward."""
         if self.encoder_share is None:
             one = (x[:1].detach(), 1.0, None if cond is None else cond[:1])
-            whole = forward_flops(self.plain, *one)
+            whole = forward_flops(self.plain, *one) / self.evaluations
             self.encoder_share = forward_flops(self.plain.features, *one) / whole if whole else 1.0
         return self._count(self.plain.features(x, sigma, cond), self.encoder_share)
 

@@ -34,11 +34,26 @@ class Cond:
         """The condition of some of the samples."""
         return Cond(*(None if t is None else t[index] for t in self._fields()))
 
-    def null(self) -> Cond:
-        """The same batch without label and text (the unconditional branch of guidance)."""
+    def null(self, empty: Tensor | None = None) -> Cond:
+        """The same batch without label and text (the unconditional branch of guidance).
+
+        Args:
+            empty: what stands for no caption ``[L, E]``: the encoded empty prompt (Stable Diffusion), or
+                zeros for a network that was trained with them.
+
+        Raises:
+            ValueError: there are captions, and ``empty`` is not given.
+        """
         label = None if self.label is None else torch.full_like(self.label, NULL_LABEL)
-        text = None if self.text is None else torch.zeros_like(self.text)
+        if self.text is not None and empty is None:
+            raise ValueError("captions have no null of their own: give the encoded empty prompt of the model")
+        text = None if self.text is None or empty is None else empty.to(self.text).expand_as(self.text)
         return replace(self, label=label, text=text)
+
+    def asked(self) -> dict[str, Tensor]:
+        """What a network is given besides the label, by name: whatever is there."""
+        fields = {"text": self.text, "w": self.w, "augment": self.augment}
+        return {name: value for name, value in fields.items() if value is not None}
 
     def to(self, device: str | torch.device) -> Cond:
         """The same condition on another device."""

@@ -67,11 +67,17 @@ class Denoiser(nn.Module):
     """Network plus scaling behind the house convention.
 
     Args:
-        model: raw network ``F(x, noise_label [B], label [B] | None)``; published names begin with ``model.``.
+        model: raw network ``F(x, noise_label [B], label [B] | None)``, called with what else the condition
+            has by name; published names begin with ``model.``.
         scaling: preconditioning coefficients.
         body: precision of the activations inside the network (fp16, bf16), or None for that of the input.
             Weights, coefficients, input and output keep theirs.
+
+    Attributes:
+        evaluations: of the network in one call.
     """
+
+    evaluations = 1
 
     def __init__(self, model: nn.Module, scaling: Scaling, body: torch.dtype | None = None) -> None:
         super().__init__()
@@ -86,8 +92,7 @@ class Denoiser(nn.Module):
     def _ask(self, function: Any, x: Tensor, sigma: Tensor | float, cond: Cond | None) -> Tensor:
         """Call a function of the network in its own units and precision."""
         level = per_sample(sigma, x)
-        label = None if cond is None else cond.label
-        extra = {} if cond is None or cond.augment is None else {"augment": cond.augment}
+        label, extra = (None, {}) if cond is None else (cond.label, cond.asked())
         scaled = (self.scaling.c_in(level) * x).to(self.body or x.dtype)
         return function(scaled, self.scaling.c_noise(level).flatten(), label, **extra).to(x.dtype)
 

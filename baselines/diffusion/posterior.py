@@ -13,7 +13,7 @@ from torch import Tensor
 
 from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import per_sample
-from baselines.diffusion.noise import KarrasGrid
+from baselines.diffusion.noise import Grid
 from baselines.diffusion.samplers import Denoise
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ class Transition:
 
 @dataclass(frozen=True)
 class StepPairs:
-    """Law of the levels of one of ``steps`` uniform steps in Karras time (0 is sigma_min, 1 sigma_max).
+    """Law of the levels of one of ``steps`` uniform steps in the grid's time (0 is sigma_min, 1 sigma_max).
 
     ``s ~ U(0, 1)``, ``t = min(s + delta, 1)``, ``delta ~ U(0, 1/steps)``; so ``P(t = 1) = 1 / (2 steps)``.
     """
 
-    grid: KarrasGrid
+    grid: Grid
     steps: int
 
     def __call__(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

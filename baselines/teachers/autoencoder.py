@@ -1,4 +1,4 @@
-"""Stable Diffusion's autoencoder as EDM2 uses it: from a network's latents to images."""
+"""Stable Diffusion's autoencoder, between a network's latents and images: as diffusers and as EDM2 use it."""
 
 from __future__ import annotations
 
@@ -40,11 +40,36 @@ class LatentDecoder:
         return torch.from_numpy(values).to(place)[:, None, None]
 
 
-def load_latent_decoder(folder: Path, device: str = "cpu") -> LatentDecoder:
-    """The decoder of a diffusers folder (``sd-vae-ft-mse``), fp32, from safetensors only; opens no socket.
+class ScaledLatents:
+    """Images in [-1, 1] and the latents that a text-to-image network sees: the autoencoder's times a factor.
+
+    Args:
+        autoencoder: diffusers' ``AutoencoderKL``; its config has the factor.
+    """
+
+    def __init__(self, autoencoder: Any) -> None:
+        self.autoencoder = autoencoder
+        self.autoencoder.enable_slicing()  # one image at a time: decoding takes more memory than sampling
+        self.factor = float(autoencoder.config.scaling_factor)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """fp32 ``[N, 3, fH, fW]`` of ``[N, C, H, W]``, cut to [-1, 1], on the autoencoder's device."""
+        with torch.no_grad():
+            raw = latents.float().to(next(self.autoencoder.parameters()).device) / self.factor
+            return self.autoencoder.decode(raw).sample.clamp(-1, 1)  # type: ignore[no-any-return]
+
+    def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        """fp32 ``[N, C, H, W]`` of images ``[N, 3, fH, fW]``: the mean, or a draw for unit noise."""
+        with torch.no_grad():
+            law = self.autoencoder.encode(images.float()).latent_dist
+            return self.factor * (law.mean if noise is None else law.mean + law.std * noise)  # type: ignore[no-any-return]
+
+
+def load_autoencoder(folder: Path, device: str = "cpu") -> Any:
+    """Diffusers' ``AutoencoderKL`` of a folder, fp32, frozen, from safetensors only; opens no socket.
 
     Raises:
-        ValueError: diffusers is not installed, or no autoencoder for these latents is in the folder.
+        ValueError: diffusers is not installed, or no autoencoder is in the folder.
     """
     try:
         from diffusers import AutoencoderKL
@@ -57,7 +82,17 @@ def load_latent_decoder(folder: Path, device: str = "cpu") -> LatentDecoder:
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{folder}: no diffusers autoencoder in safetensors ({reason})") from error
+    return autoencoder.eval().requires_grad_(False).to(device)
+
+
+def load_latent_decoder(folder: Path, device: str = "cpu") -> LatentDecoder:
+    """EDM2's decoder from a diffusers folder (``sd-vae-ft-mse``); see ``load_autoencoder``.
+
+    Raises:
+        ValueError: no autoencoder for these latents is in the folder.
+    """
+    autoencoder = load_autoencoder(folder, device)
     scale, found = LatentScale(), autoencoder.config.latent_channels
     if found != len(scale.raw_mean):
         raise ValueError(f"{folder}: {found} latent channels, expected {len(scale.raw_mean)}")
-    return LatentDecoder(autoencoder.eval().requires_grad_(False).to(device), scale)
+    return LatentDecoder(autoencoder, scale)

@@ -124,8 +124,11 @@ def test_cond_indexes_joins_and_nulls() -> None:
     assert part.label.tolist() == [7, 5] and part.w.tolist() == [2.0, 0.0] and part.text.shape == (2, 2, 4)
     joined = Cond.join([cond[:1], cond[1:]])
     assert all(torch.equal(getattr(joined, f), getattr(cond, f)) for f in ("label", "text", "w"))
-    null = cond.null()
-    assert null.label.tolist() == [NULL_LABEL] * 3 and not null.text.any() and torch.equal(null.w, cond.w)
+    null = cond.null(empty=torch.full((2, 4), 0.5))
+    assert null.label.tolist() == [NULL_LABEL] * 3 and (null.text == 0.5).all() and torch.equal(null.w, cond.w)
+    with pytest.raises(ValueError, match="give the encoded empty prompt"):
+        cond.null()
+    assert set(cond.asked()) == {"text", "w"} and not Cond(label=cond.label).asked()
     assert cond.label.tolist() == [5, 6, 7]
     assert Cond()[:2] == Cond() == Cond.join([Cond(), Cond()]) == Cond().null()
     with pytest.raises(ValueError, match="label is missing in 1 parts"):

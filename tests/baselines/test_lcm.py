@@ -405,7 +405,7 @@ def states_on_the_fine_grid(self, batch):
 
 
 def plain_scaling(config, space):
-    return lcm_module.BoundaryScaling(space.sigma_data, 0.0)
+    return BoundaryScaling(space.sigma_data, 0.0)
 
 
 def swapped_average(average, live, decay):

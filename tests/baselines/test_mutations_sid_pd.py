@@ -42,8 +42,8 @@ SID_STEP = {
     "generator loss trains psi": ("with frozen(self.fake.network):", "if True:"),
     "stale labels": ("fresh = self.context.next_batch()", "fresh = batch"),
     "generator starts at sigma_max": (
-        "OneStep(students, config.sigma_init)",
-        "OneStep(students, space.sigma_max)",
+        "OneStep(students, config.sigma_init, space.grid)",
+        "OneStep(students, space.sigma_max, space.grid)",
     ),
     "fake loss averaged over pixels": ("pixel_sum(self.fake.loss", "pixel_mean(self.fake.loss"),
     "Adam with momentum": ('"betas": (config.beta1', '"betas": (0.9'),

@@ -1,0 +1,229 @@
+"""Text-to-image teachers from diffusers pipeline folders of Stable Diffusion's kind: SD, LCM, our own.
+
+Everything of theirs is adapted here, once: what comes out is a ``Denoiser`` in a ``Space``, captions to
+conditions, latents to images. Only safetensors are read, and no socket is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from baselines.diffusion.denoiser import Denoiser
+from baselines.diffusion.guidance import GuidedDenoiser, Strength, guided
+from baselines.diffusion.vp import EpsilonScaling, TimestepGrid
+from baselines.distiller import Space
+from baselines.fake_score import KarrasIndexLaw
+from baselines.networks.low_rank import with_low_rank
+from baselines.networks.text_unet import TextUNet
+from baselines.streams import torch_generator
+from baselines.teachers.autoencoder import ScaledLatents, load_autoencoder
+from baselines.teachers.pipeline_folder import PipelineFolder, check_fit, readable
+from baselines.teachers.text_encoder import HiddenStates, TextEncoder
+
+
+class Form(Protocol):
+    """What students are made of; none of the forms changes what the network computes."""
+
+    def shape(self, unet: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The U-Net as it is."""
+
+    def shape(self, unet: Any) -> None:
+        """Leave it."""
+
+
+@dataclass(frozen=True)
+class StrengthInput:
+    """The U-Net with LCM's guidance embedding, whose weights are zero at first."""
+
+    width: int = 256
+
+    def shape(self, unet: Any) -> None:
+        """Add the embedding, unless the U-Net has one."""
+        if unet.config.time_cond_proj_dim is None:
+            embedding = unet.time_embedding
+            layer = torch.nn.utils.skip_init(
+                torch.nn.Linear, self.width, embedding.linear_1.in_features, bias=False
+            )
+            with torch.no_grad():
+                embedding.cond_proj = layer.to(embedding.linear_1.weight)
+                embedding.cond_proj.weight.zero_()
+            unet.register_to_config(time_cond_proj_dim=self.width)
+
+
+@dataclass(frozen=True)
+class LowRankChange:
+    """A change of a given rank beside the U-Net's frozen weights (LCM-LoRA: 64)."""
+
+    rank: int = 64
+
+    def shape(self, unet: Any) -> None:
+        """Add the change."""
+        with_low_rank(unet, self.rank, torch_generator(0, "init"))
+
+
+@dataclass(frozen=True)
+class TextTeacher:
+    """A text-to-image model under the house conventions.
+
+    Attributes:
+        space: of its latents; net: the conditional network, frozen; build: the same without its weights.
+        text: captions to conditions; latents: to images and back.
+        sha256: over all parts of the folder that decide a number.
+    """
+
+    path: Path
+    space: Space
+    net: Denoiser
+    build: Callable[[], Denoiser]
+    text: TextEncoder
+    latents: ScaledLatents
+    sha256: str
+
+    def guided(self, strength: Strength) -> GuidedDenoiser | None:
+        """What students learn under guidance (None at strength 0); shares the weights of ``net``.
+
+        Raises:
+            ValueError: the network was distilled and has no unconditional branch.
+        """
+        try:
+            return guided(self.net, self.space, strength, self.text.empty)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from error
+
+
+def open_text_teacher(
+    path: Path,
+    *,
+    form: Form | None = None,
+    prediction: str | None = None,
+    scaling_factor: float | None = None,
+    encodings: Path | None = None,
+    device: str = "cpu",
+) -> TextTeacher:
+    """Open a pipeline folder.
+
+    Args:
+        form: what students are made of; by default the U-Net as it is.
+        prediction, scaling_factor: what the U-Net predicts, and the factor of the latents that it was trained
+            on, if they are known from elsewhere; they are compared with what the folder says.
+        encodings: folder where encoded captions are kept between runs.
+
+    Raises:
+        ValueError: a library or part is missing, or parts do not fit each other; one sentence.
+    """
+    folder = PipelineFolder.open(path)
+    scaling = folder.scaling(prediction)
+    check_fit(folder, scaling_factor)
+    unet = load_unet(folder)
+    distilled = unet.config.time_cond_proj_dim is not None
+    (form or Whole()).shape(unet)
+    net = Denoiser(TextUNet(unet), scaling).eval().requires_grad_(False).to(device)
+    text = load_text_encoder(folder, encodings, device)
+    return TextTeacher(
+        path,
+        text_space(folder, scaling, (text.context, text.width), guidable=not distilled),
+        net,
+        lambda: blank_net(folder, form or Whole(), scaling),
+        text,
+        ScaledLatents(load_autoencoder(path / "vae", device)),
+        folder.digest("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
+    )
+
+
+def text_space(
+    folder: PipelineFolder, scaling: EpsilonScaling, text: tuple[int, int], *, guidable: bool
+) -> Space:
+    """The latents of a pipeline: scaled to unit variance, noised in timesteps."""
+    config, grid, steps = folder.config("unet"), TimestepGrid(scaling), len(scaling.schedule)
+    size = config["sample_size"]
+    height, width = size if isinstance(size, list) else (size, size)
+    return Space(
+        shape=(config["in_channels"], height, width),
+        sigma_min=scaling.sigma_min,
+        sigma_max=scaling.sigma_max,
+        sigma_data=1.0,
+        text=text,
+        unconditional=guidable,
+        process=grid,
+        law=KarrasIndexLaw(grid, 0, steps - 1, steps),
+    )
+
+
+def blank_net(folder: PipelineFolder, form: Form, scaling: EpsilonScaling) -> Denoiser:
+    """The denoiser of a folder in a form, weights not set."""
+    unet_class = library("diffusers").UNet2DConditionModel
+    with torch.random.fork_rng(devices=[]):  # its first values are replaced
+        unet = unet_class.from_config(folder.config("unet"))
+    form.shape(unet)
+    return Denoiser(TextUNet(unet), scaling)
+
+
+def load_unet(folder: PipelineFolder) -> Any:
+    """The U-Net, fp32."""
+    unet_class = library("diffusers").UNet2DConditionModel
+    with readable(folder.path, "unet"):
+        unet, found = unet_class.from_pretrained(
+            str(folder.path / "unet"),
+            local_files_only=True,
+            use_safetensors=True,
+            torch_dtype=torch.float32,
+            output_loading_info=True,
+        )
+        check_whole(found)
+    return unet
+
+
+def load_text_encoder(folder: PipelineFolder, encodings: Path | None, device: str) -> TextEncoder:
+    """Tokenizer and text model, fp32."""
+    transformers = library("transformers")
+    with readable(folder.path, "tokenizer"):
+        tokenizer = transformers.CLIPTokenizer.from_pretrained(
+            str(folder.path / "tokenizer"), local_files_only=True
+        )
+    with readable(folder.path, "text_encoder"):
+        model, found = transformers.CLIPTextModel.from_pretrained(
+            str(folder.path / "text_encoder"),
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        check_whole(found)
+    config = folder.config("text_encoder")
+    return TextEncoder(
+        tokenizer,
+        HiddenStates(model.eval().requires_grad_(False).to(device)),
+        folder.digest("text_encoder", "tokenizer"),
+        width=config["hidden_size"],
+        context=config["max_position_embeddings"],
+        folder=encodings,
+    )
+
+
+def check_whole(found: dict[str, Any]) -> None:
+    """Refuse weights that a library would make up; raises ValueError."""
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"{len(missing)} weights are missing, such as {missing[0]}")
+
+
+def library(name: str) -> Any:
+    """diffusers or transformers.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise ValueError(
+            f"text-to-image models need {name}, which is not installed; pip install 'distillbench[text]'"
+        ) from error
