@@ -46,8 +46,10 @@ tables: $(READY)   ## make the committed tables and pictures again from the comm
 	$(BIN)/bench claims --out leaderboards/CLAIMS.md
 	$(BIN)/bench leaderboard --format html --out leaderboards/index.html
 
-site: $(READY)     ## make the page of all leaderboards from the committed records
+site: $(READY)     ## build the documentation and the leaderboards' page into site/, without network
 	$(BIN)/bench leaderboard --format html --out leaderboards/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo open site/index.html
 
 clean:    ## remove .venv and caches (runs/ stays)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
