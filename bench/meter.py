@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import Denoiser
@@ -24,6 +25,30 @@ WEIGHT_BACKWARD = 2.0  # cost of a backward that also gives weight gradients
 WEIGHT_TANGENT = (
     2.0  # what a derivative along a weight direction adds to a forward: two products for every one
 )
+
+
+class Sharing(Protocol):
+    """How the work of a training is shared out over processes (``bench.distributed``)."""
+
+    def call(self, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
+        """``module.method(*args)`` for a batch."""
+
+    def agreed(self, value: bool) -> bool:
+        """What one process decides for all, by its clock say."""
+
+
+class Alone:
+    """All in this process."""
+
+    def call(self, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
+        out: Tensor = getattr(module, method)(*args, **kwargs)
+        return out
+
+    def agreed(self, value: bool) -> bool:
+        return value
+
+
+ALONE = Alone()
 
 
 class Meter:
@@ -85,11 +110,14 @@ class Metered:
         plain: the module inside.
         role: teacher, student, fake, discriminator, ...
         cost: of one forward on one sample, in units.
+        share: how calls are shared out over processes.
     """
 
-    def __init__(self, plain: nn.Module, role: str, meter: Meter, cost: float = 1.0) -> None:
+    def __init__(
+        self, plain: nn.Module, role: str, meter: Meter, cost: float = 1.0, share: Sharing = ALONE
+    ) -> None:
         self.plain: Any = plain
-        self.role, self.meter, self.cost = role, meter, cost
+        self.role, self.meter, self.cost, self.share = role, meter, cost, share
         self.encoder_share: float | None = None  # of the forward's FLOPs, counted at the first tap
         self.evaluations = int(getattr(plain, "evaluations", 1))  # a guided denoiser takes two
 
@@ -104,11 +132,11 @@ class Metered:
         return out
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        return self._count(self.plain(*args, **kwargs), evaluations=self.evaluations)
+        return self._count(self.share.call(self.plain, "__call__", *args, **kwargs), evaluations=self.evaluations)
 
     def raw(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor:
         """Metered raw output F."""
-        return self._count(self.plain.raw(x, sigma, cond), evaluations=self.evaluations)
+        return self._count(self.share.call(self.plain, "raw", x, sigma, cond), evaluations=self.evaluations)
 
     def jvp(self, direction: dict[str, Tensor], *args: Any) -> Tensor:
         """Metered derivative along a direction in weight space: one forward, charged as three."""
@@ -122,7 +150,7 @@ class Metered:
             one = (x[:1].detach(), 1.0, None if cond is None else cond[:1])
             whole = forward_flops(self.plain, *one) / self.evaluations
             self.encoder_share = forward_flops(self.plain.features, *one) / whole if whole else 1.0
-        return self._count(self.plain.features(x, sigma, cond), self.encoder_share)
+        return self._count(self.share.call(self.plain, "features", x, sigma, cond), self.encoder_share)
 
     @property
     def scaling(self) -> Any:
@@ -140,7 +168,8 @@ def forward_flops(module: Callable[..., Any], *example: Any) -> int:
     """FLOPs of one call on an example (counted by torch, matrix products and convolutions)."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # as plain products: of fused attention torch does not count the CPU's kernel
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         module(*example)
     return int(counter.get_total_flops())
 

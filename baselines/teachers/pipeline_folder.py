@@ -126,7 +126,7 @@ def check_fit(folder: PipelineFolder, scaling_factor: float | None) -> None:
     if scaling_factor is not None and abs(factor / scaling_factor - 1) > 1e-6:
         raise ValueError(
             f"{where}: the autoencoder scales latents by {factor:g}, "
-            f"the U-Net was trained on latents scaled by {scaling_factor:g}; take the autoencoder of its training"
+            f"the U-Net was trained on latents scaled by {scaling_factor:g}; take the one of its training"
         )
     if strange := [
         key for key in ("shift_factor", "latents_mean", "latents_std") if vae.get(key) is not None

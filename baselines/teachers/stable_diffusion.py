@@ -185,10 +185,14 @@ def load_unet(folder: PipelineFolder) -> Any:
 def load_text_encoder(folder: PipelineFolder, encodings: Path | None, device: str) -> TextEncoder:
     """Tokenizer and text model, fp32."""
     transformers = library("transformers")
+    config = folder.config("text_encoder")
     with readable(folder.path, "tokenizer"):
-        tokenizer = transformers.CLIPTokenizer.from_pretrained(
-            str(folder.path / "tokenizer"), local_files_only=True
-        )
+        words = folder.path / "tokenizer"
+        if not any((words / name).is_file() for name in ("vocab.json", "tokenizer.json")):
+            raise ValueError("no vocab.json or tokenizer.json")  # the library would make one up
+        tokenizer = transformers.CLIPTokenizer.from_pretrained(str(words), local_files_only=True)
+        if len(tokenizer) > config["vocab_size"]:
+            raise ValueError(f"{len(tokenizer)} words, the text encoder knows {config['vocab_size']}")
     with readable(folder.path, "text_encoder"):
         model, found = transformers.CLIPTextModel.from_pretrained(
             str(folder.path / "text_encoder"),
@@ -198,7 +202,6 @@ def load_text_encoder(folder: PipelineFolder, encodings: Path | None, device: st
             output_loading_info=True,
         )
         check_whole(found)
-    config = folder.config("text_encoder")
     return TextEncoder(
         tokenizer,
         HiddenStates(model.eval().requires_grad_(False).to(device)),

@@ -1,4 +1,4 @@
-"""Published students of text-to-image teachers: U-Nets (DMD2, LCM) and LoRAs (LCM-LoRA), from one file each."""
+"""Published students of text-to-image teachers: U-Nets (DMD2, LCM) and LoRAs (LCM-LoRA), one file each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from baselines.teachers.stable_diffusion import StrengthInput, TextTeacher, Whol
 
 
 def load_text_student(teacher: TextTeacher, file: Path, scale: float = 1.0) -> Denoiser:
-    """The student of a file under its teacher's scaling (``rescaled`` gives it its method's), frozen, on the CPU.
+    """The student of a file under its teacher's scaling (``rescaled`` for its method's), frozen, on the CPU.
 
     Args:
         scale: strength of a LoRA.

@@ -1,4 +1,4 @@
-"""Text teachers from pipeline folders: equal to diffusers where nothing is changed, guided as stated, counted."""
+"""Text teachers from pipeline folders: equal to diffusers where they should be, guided, counted."""
 
 from __future__ import annotations
 

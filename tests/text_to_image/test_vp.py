@@ -1,4 +1,4 @@
-"""The dictionary between a discrete VP process and the house convention, against closed forms and diffusers."""
+"""The dictionary of a discrete VP process, against closed forms and the schedulers of diffusers."""
 
 from __future__ import annotations
 
