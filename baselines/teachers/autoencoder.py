@@ -78,7 +78,9 @@ def load_autoencoder(folder: Path, device: str = "cpu") -> Any:
             "latents are decoded by diffusers, which is not installed; pip install 'distillbench[text]'"
         ) from error
     try:
-        autoencoder = AutoencoderKL.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
+        autoencoder = AutoencoderKL.from_pretrained(
+            str(folder), local_files_only=True, use_safetensors=True, torch_dtype=torch.float32
+        )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{folder}: no diffusers autoencoder in safetensors ({reason})") from error

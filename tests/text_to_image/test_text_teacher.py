@@ -280,3 +280,13 @@ def test_an_embedding_of_another_width_is_left_as_it_is(tmp_path):
     found = open_text_teacher(folder, form=StrengthInput(256))
     assert found.net.model.strength_width == 16 and not found.space.unconditional
     assert found.net.model.unet.time_embedding.cond_proj.weight.abs().sum() > 0
+
+
+def test_the_example_of_the_documents_runs(pipeline, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "text-to-image.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "stable-diffusion-v1-5").symlink_to(pipeline)
+    monkeypatch.chdir(tmp_path)
+    made: dict[str, torch.Tensor] = {}
+    exec(compile(code, "text-to-image.md", "exec"), made)
+    assert made["images"].shape == (2, 3, 16, 16) and made["images"].abs().max() <= 1
