@@ -13,7 +13,7 @@ from bench.catalog import METHODS, canonical_name
 from bench.errors import UsageError
 from bench.measuring import Measured, suite_of
 from bench.provenance import code_state, cpu_name, packages
-from bench.record import MetricValue, Provenance, Record, Row, write_record
+from bench.record import MetricValue, PluginMetric, Provenance, Record, Row, write_record
 from bench.store import Store, digest
 from bench.suite import Suite, load_suite
 
@@ -93,9 +93,15 @@ def external_record(measured: Measured, name: str, nfe: int, suite: Suite, cell:
         status="ok",
         rows=[row],
         provenance=here(measured),
+        plugin_metrics={name: at_steps(nfe, one) for name, one in measured.plugin_metrics.items()},
         command=f"bench measure SAMPLES --protocol {measured.protocol.id} --row '{name}' --nfe {nfe}",
         notes=[f"{nfe} evaluations as stated by the submitter, not counted", *measured.notes],
     )
+
+
+def at_steps(nfe: int, one: PluginMetric) -> PluginMetric:
+    """What a plugin measured, under the step count of the row."""
+    return one.model_copy(update={"rows": {nfe: one.rows[0]} if one.rows else {}})
 
 
 def here(measured: Measured) -> Provenance:

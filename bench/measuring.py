@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from bench.errors import AssetError, UsageError
 from bench.evaluation import evaluator_for
 from bench.evaluator import Evaluator
+from bench.plugins.metric_job import Block, job_of, values_apart
+from bench.plugins.metrics import MetricRegistry, lacking
+from bench.record import Failure, PluginMetric
 from bench.report.protocols import find_protocol
+from bench.stages import metric_value
+from bench.store import file_digest
 from bench.suite import Suite, load_suite, suite_names
 from metrics.features.extractor import Extractor
 from metrics.features.registry import load_extractor
@@ -37,6 +44,7 @@ class Request:
     weights: Path | None = None
     captions: Path | None = None
     device: str = "cpu"
+    plugins: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class Measured:
         values: of every metric, one for each repeat.
         samples_sha256: one for each repeat; reference and extractor: None where there is none.
         notes: what is not as the protocol has it, or not known.
+        plugin_metrics: what plugins measured, under step count 0.
     """
 
     protocol: Protocol
@@ -55,6 +64,7 @@ class Measured:
     reference_sha256: str | None
     extractor_sha256: str | None
     notes: tuple[str, ...]
+    plugin_metrics: dict[str, PluginMetric] = field(default_factory=dict)
 
     def summary(self, key: str) -> Summary:
         """Mean, spread and interval of a metric over the repeats."""
@@ -83,6 +93,10 @@ def measure_samples(request: Request) -> Measured:
         suite = suite_of(protocol)
         if suite is not None:
             return of_suite(request, protocol, suite)
+        if request.plugins:
+            raise UsageError(
+                f"--plugin: metrics of others fit protocols of embedded suites, not {protocol.id}"
+            )
         if protocol.clip is not None:
             from bench.captioned import of_captions
 
@@ -180,13 +194,14 @@ def of_suite(request: Request, protocol: Protocol, suite: Suite) -> Measured:
     refuse_options(request, protocol, "reference", "weights", "captions")
     assert protocol.sampling is not None
     evaluator, notes = evaluator_for(suite), common_notes(request, protocol)
-    scores, digests = [], []
+    scores, digests, blocks = [], [], []
     for path, seed in zip(request.samples, protocol.sampling.blocks, strict=False):
         if protocol.pixels is None:
             samples, digest, labelled = suite_points(path, protocol, evaluator)
         else:
             samples, digest, labelled = suite_images(path, protocol)
         found = evaluator.score(samples, seed)
+        blocks.append((samples, seed, labelled))
         scores.append({key: value for key, value in found.items() if labelled or key not in LABELLED})
         digests.append(digest)
         if not labelled:
@@ -199,7 +214,41 @@ def of_suite(request: Request, protocol: Protocol, suite: Suite) -> Measured:
         evaluator.reference_sha256,
         evaluator.extractor_sha256,
         tuple(notes),
+        measured_beside(request, suite, evaluator, blocks),
     )
+
+
+def measured_beside(
+    request: Request, suite: Suite, evaluator: Evaluator, blocks: list[tuple[np.ndarray, int, bool]]
+) -> dict[str, PluginMetric]:
+    """What the plugins given measure of blocks: samples, seed, and whether labels are known.
+
+    Raises:
+        UsageError: a metric that these samples cannot feed.
+    """
+    made = {}
+    for metric in MetricRegistry(request.plugins).asked():
+        name, needs = metric.cls.name, metric.cls.needs
+        why = lacking(needs, evaluator)
+        if needs.labels and not all(labelled for *_, labelled in blocks):
+            why = "it needs labels, and these samples have none"
+        if why:
+            raise UsageError(f"--plugin: metric {name} does not fit: {why}")
+        with tempfile.TemporaryDirectory(prefix="bench-measure-") as folder:
+            files = [stored_block(Path(folder), *block) for block in blocks]
+            values = values_apart(job_of(metric, suite, request.device, files, None))
+        failures = [value for value in values if isinstance(value, Failure)]
+        numbers = [value for value in values if isinstance(value, float)]
+        rows = {} if failures else {0: metric_value(numbers)}
+        made[name] = metric.statement(rows, failures[0] if failures else None)
+    return made
+
+
+def stored_block(folder: Path, samples: np.ndarray, seed: int, labelled: bool) -> Block:
+    """Samples in a file, as a metric's process reads them."""
+    path = folder / f"{seed}.safetensors"
+    save_file({"samples": np.ascontiguousarray(samples)}, path)
+    return Block(path=path, sha256=file_digest(path), seed=seed)
 
 
 def suite_points(path: Path, protocol: Protocol, evaluator: Evaluator) -> tuple[np.ndarray, str, bool]:

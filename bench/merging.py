@@ -6,7 +6,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Found:
     @property
     def content(self) -> dict[str, Any]:
         """What must be equal in two records of one training: all but how it was asked for."""
-        return self.record.model_dump(mode="json", exclude={"command", "preset"})
+        return self.record.model_dump(mode="json", exclude={"command", "preset", "plugin_metrics"})
 
     @property
     def rank(self) -> tuple[bool, str, bool, str]:
@@ -80,10 +80,10 @@ def merged(found: Iterable[Found]) -> list[Found]:
     groups: dict[Key, list[Found]] = defaultdict(list)
     for one in found:
         groups[one.key].append(one)
-    kept, conflicts = [], []
+    kept, conflicts = list[Found](), list[str]()
     for group in groups.values():
         best = max(group, key=lambda one: one.rank)
-        kept.append(best)
+        kept.append(replace(best, record=with_metrics(best, group, conflicts)))
         for other in sorted(group, key=lambda one: str(one.path)):
             if other is not best and other.record.status in FINISHED and other.content != best.content:
                 first, second = sorted((best, other), key=lambda one: str(one.path))
@@ -93,6 +93,25 @@ def merged(found: Iterable[Found]) -> list[Found]:
     if conflicts:
         raise BenchError(f"nothing was written; {'; '.join(sorted(conflicts))}. Keep one of each two")
     return sorted(kept, key=lambda one: repr(one.key))
+
+
+def with_metrics(best: Found, group: Sequence[Found], conflicts: list[str]) -> Record:
+    """The record that is kept with what plugins measured of all records of its training.
+
+    Values take the place of a failure; two that differ are a conflict.
+    """
+    whole = dict(best.record.plugin_metrics)
+    for other in sorted(group, key=lambda one: one.rank, reverse=True):
+        if other.content != best.content:
+            continue
+        for name, found in other.record.plugin_metrics.items():
+            known = whole.get(name)
+            if known is None or (known.failure and not found.failure):
+                whole[name] = found
+            elif not known.failure and not found.failure and known != found:
+                where = difference(known.model_dump(mode="json"), found.model_dump(mode="json"), name)
+                conflicts.append(f"{best.path} and {other.path}: plugin metric {where}")
+    return best.record.model_copy(update={"plugin_metrics": dict(sorted(whole.items()))})
 
 
 def difference(a: Any, b: Any, where: str = "") -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench.check import judges
-from bench.check.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -15,14 +15,14 @@ class Rule:
 
     Attributes:
         id: DB and a number; title: what is demanded; why: what goes wrong otherwise.
-        judge: what is wrong in the evidence, or None.
+        judge: what is wrong in the evidence on a method (or metric), or None.
         after: rules without which this one cannot be judged; it is skipped when one of them fails.
     """
 
     id: str
     title: str
     why: str
-    judge: Callable[[Evidence], str | None]
+    judge: Callable[[Any], str | None]
     after: tuple[str, ...] = ()
 
 
@@ -146,19 +146,20 @@ RULES = (
 )
 
 
-def judge(found: Evidence) -> list[Verdict]:
+def judge(found: Any, rules: Sequence[Rule] = RULES) -> list[Verdict]:
     """All rules on one body of evidence, in order of their ids."""
     verdicts: dict[str, Verdict] = {}
+    by_id = {rule.id: rule for rule in rules}
 
     def settle(rule: Rule) -> Verdict:
         if rule.id not in verdicts:
-            broken = [i for i in rule.after if settle(BY_ID[i]).state != "passed"]
+            broken = [i for i in rule.after if settle(by_id[i]).state != "passed"]
             note = None if broken else rule.judge(found)
             state = "skipped" if broken else "failed" if note else "passed"
             verdicts[rule.id] = Verdict(rule, state, f"after {', '.join(broken)}" if broken else note or "")
         return verdicts[rule.id]
 
-    return [settle(rule) for rule in RULES]
+    return [settle(rule) for rule in rules]
 
 
 BY_ID = {rule.id: rule for rule in RULES}

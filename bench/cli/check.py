@@ -1,4 +1,4 @@
-"""``bench check``: run the contract on a method, in a process of its own. Imports no numerics itself."""
+"""``bench check``: run the contract on a plugin, in a process of its own. Imports no numerics itself."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MEMORY_SHARE = 0.8  # of what is free
 Target = Annotated[
     str | None,
     typer.Argument(
-        metavar="METHOD", help="plugin file, a package's folder, or the name of an installed method"
+        metavar="PLUGIN", help="plugin file, a package's folder, or the name of an installed method or metric"
     ),
 ]
 Rules = Annotated[bool, typer.Option("--rules", help="print the page of the rules instead")]
 
 
-def check(method: Target = None, rules: Rules = False) -> None:
-    """Train a method for a few iterations under observation and judge every rule of the contract.
+def check(plugin: Target = None, rules: Rules = False) -> None:
+    """Run a method for a few iterations, or a metric on a few samples, and judge every rule of its contract.
 
     Exit status 0 if all rules are kept, 1 if one is broken, 2 if there is nothing to check.
     """
@@ -36,9 +36,9 @@ def check(method: Target = None, rules: Rules = False) -> None:
         from bench.check.page import page
 
         return typer.echo(page(), nl=False)
-    if method is None:
-        raise UsageError("bench check: found no METHOD, expected a plugin file, a package's folder or a name")
-    raise typer.Exit(int(not kept(method)))
+    if plugin is None:
+        raise UsageError("bench check: found no PLUGIN, expected a plugin file, a package's folder or a name")
+    raise typer.Exit(int(not kept(plugin)))
 
 
 def kept(target: str) -> bool:
@@ -62,7 +62,7 @@ def kept(target: str) -> bool:
     for report in reports:
         if "error" in report:
             raise UsageError(report["error"])
-        show(report["method"], report["verdicts"])
+        show(report["name"], report["verdicts"])
     if ending != Ending("exit", 0, ending.printed):
         typer.echo(f"{target}: {ending_text(ending)}")
         typer.echo("".join(f"  | {printable(line)}\n" for line in printed.splitlines()[-10:]), nl=False)

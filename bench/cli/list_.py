@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from bench.assets.registry import assets as known_assets
 from bench.assets.store import AssetStore
 from bench.catalog import METHODS
 from bench.errors import unknown
+from bench.plugins.groups import METRICS, installed
 from bench.report.text import compact
 from bench.reported import Reported, reported_numbers
 from bench.shipped import shipped_weights
@@ -54,12 +56,19 @@ def methods() -> Lines:
 
 
 def metrics() -> Lines:
-    """Metrics by suite."""
+    """Metrics by suite, then those that installed packages bring."""
     columns = [(name, column) for name in suite_names() for column in load_suite(name).metrics]
     return [
         ("METRIC", "SUITE", "BETTER", "ABOUT"),
         *((c.key, name, "-" if c.better == "none" else c.better, c.about) for name, c in columns),
+        *((p.name, "any it fits", "-", brought_by(p)) for p in installed(METRICS).values()),
     ]
+
+
+def brought_by(point: EntryPoint) -> str:
+    """Whose an entry point is, which is not imported for that."""
+    package = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
+    return f"{point.value}{package}; with 'bench run --metric {point.name}'; never ranked by"
 
 
 def protocols() -> Lines:

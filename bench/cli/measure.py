@@ -22,6 +22,10 @@ Weights = Annotated[Path | None, typer.Option(help="weights of the protocol's fe
 Captions = Annotated[
     Path | None, typer.Option(help="text file, one caption a line, in the order of the images")
 ]
+Metrics = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="file, or folder, with metrics of others to measure beside; repeatable"),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Format = Annotated[str, typer.Option("--format", help="text or json")]
 RowName = Annotated[str | None, typer.Option("--row", help="also write an external row under this name")]
@@ -38,6 +42,7 @@ def measure(
     reference: ReferenceFile = None,
     weights: Weights = None,
     captions: Captions = None,
+    plugin: Metrics = None,
     device: Device = "auto",
     format_: Format = "text",
     row: RowName = None,
@@ -48,6 +53,7 @@ def measure(
     """Score samples under a protocol, and say what the numbers rest on.
 
     Nothing is written but the record of --row, at the end. Such rows are shown in tables and never ranked.
+    Exit status 1 if a metric of a plugin failed.
     """
     if format_ not in ("text", "json"):
         raise unknown("format", format_, ["text", "json"], "--format")
@@ -59,9 +65,11 @@ def measure(
     from bench.workplace import choose_device
 
     stated = check_row(row, nfe) if row is not None else None
-    request = Request(tuple(samples), protocol, reference, weights, captions, choose_device(device))
+    plugins = tuple(plugin or ())
+    request = Request(tuple(samples), protocol, reference, weights, captions, choose_device(device), plugins)
     measured = measure_samples(request)
     table = row_suite(measured, suite) if row is not None else None
     typer.echo(measured_json(measured) if format_ == "json" else measured_text(measured))
     if row is not None and stated is not None and table is not None:
         typer.echo(f"wrote {write_row(measured, row, stated, table, out)}", err=True)
+    raise typer.Exit(int(any(one.failure for one in measured.plugin_metrics.values())))

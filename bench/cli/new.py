@@ -1,4 +1,4 @@
-"""``bench new``: the package of a method, or the file of a suite, of one's own."""
+"""``bench new``: the package of a method or metric, or the file of a suite, of one's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.errors import UsageError, unknown
-from bench.plugins.skeleton import write_method
+from bench.plugins.skeleton import SKELETONS, run_command, write_package
 
 NAME = re.compile(r"^[a-z][a-z0-9-]{0,39}$")
 Images = Annotated[Path | None, typer.Option(help="of a suite: folder or zip of images, all of one size")]
@@ -17,24 +17,24 @@ Teacher = Annotated[Path | None, typer.Option(help="of a suite: weight file of a
 
 
 def new(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="method or suite")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="of the method or suite, such as my_method")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="method, metric or suite")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of it, such as my_method")],
     out: Annotated[Path, typer.Option(help="folder to write into")] = Path(),
     images: Images = None,
     teacher: Teacher = None,
 ) -> None:
-    """Write the package of a method, which passes 'bench check', or a suite file for one's own images."""
-    if what not in ("method", "suite"):
-        raise unknown("kind of package", what, ["method", "suite"])
+    """Write the package of a method or metric, which passes 'bench check', or a suite file for own images."""
+    if what not in (*SKELETONS, "suite"):
+        raise unknown("kind of package", what, [*SKELETONS, "suite"])
     if what == "suite":
         return suite(name, out, images, teacher)
     if images or teacher:
         raise UsageError("--images and --teacher make a suite; expected 'bench new suite NAME'")
-    for path in write_method(name, out):
+    for path in write_package(what, name, out):
         typer.echo(path)
     folder = out / name
     typer.echo(f"next: bench check {folder}")
-    typer.echo(f"then: bench run --suite gmm2d --budget quick --plugin {folder} --method {name}")
+    typer.echo(f"then: {run_command(what, name, str(folder))}")
 
 
 def suite(name: str, out: Path, images: Path | None, teacher: Path | None) -> None:

@@ -25,6 +25,7 @@ from bench.stored import read_samples
 from bench.suite import Suite
 
 STAGE = "plugin metric"
+START_SECONDS = 600.0  # for imports, the feature network and the reference
 SILENCE_SECONDS = 600.0  # between two batches, or for the number at the end
 MEMORY_SHARE = 0.8  # of what is free
 
@@ -104,7 +105,8 @@ class Claims:
     """What a child reports, as far as it can be right, and whether it has been quiet too long."""
 
     def __init__(self, count: int) -> None:
-        self.count, self.found, self.heard = count, list[float | Failure](), time.monotonic()
+        self.count, self.found = count, list[float | Failure]()
+        self.heard, self.patience = time.monotonic(), START_SECONDS
 
     def report(self, line: bytes) -> None:
         """Take in one line; anything else than the next block's number is a sign of life at most."""
@@ -112,7 +114,7 @@ class Claims:
             told = json.loads(line)
             if not isinstance(told, dict):
                 return
-            self.heard = time.monotonic()
+            self.heard, self.patience = time.monotonic(), SILENCE_SECONDS
             if told.get("block") != len(self.found) or len(self.found) == self.count:
                 return
             value = told.get("value")
@@ -125,7 +127,7 @@ class Claims:
 
     def silent(self, now: float) -> bool:
         """Whether patience is at its end."""
-        return now - self.heard > SILENCE_SECONDS
+        return now - self.heard > self.patience
 
 
 def values_apart(job: MetricJob) -> list[float | Failure]:

@@ -6,7 +6,10 @@ import json
 from typing import Any
 
 from bench.measuring import Measured
+from bench.record import PluginMetric
+from bench.report.brought import SHORT
 from bench.report.describe import block
+from bench.report.text import printable
 from bench.store import digest
 
 
@@ -22,6 +25,7 @@ def measured_text(measured: Measured) -> str:
     ]
     files += [("reference", measured.reference_sha256 or "drawn afresh")]
     files += [("extractor", measured.extractor_sha256 or "none")]
+    lines += [brought_line(name, one) for name, one in measured.plugin_metrics.items()]
     head = f"protocol {protocol.id} ({state}), N = {size}, {count} of {protocol.repeats.count} repeats"
     notes = [f"note: {note}" for note in measured.notes]
     return "\n".join([head, block(lines), "sha256", block(files), *notes])
@@ -41,6 +45,16 @@ def value_line(measured: Measured, key: str) -> str:
     )
 
 
+def brought_line(name: str, one: PluginMetric) -> tuple[str, str]:
+    """A metric of a plugin, and whose it is."""
+    whose = f"plugin, version {one.version}, source {one.closure_sha256[:SHORT]}"
+    if one.failure:
+        return name, f"failed: {one.failure.kind}: {printable(one.failure.message)} ({whose})"
+    (value,) = one.rows.values()
+    spread = "" if value.std is None else f", std {value.std:.2g}"
+    return name, f"{value.mean:.6g} (mean of {len(value.values)}{spread}; {whose})"
+
+
 def measured_json(measured: Measured) -> str:
     """For programs."""
     protocol = measured.protocol
@@ -53,6 +67,9 @@ def measured_json(measured: Measured) -> str:
         "repeats_of_protocol": protocol.repeats.count,
         "aggregate": protocol.repeats.aggregate,
         "metrics": {key: metric_json(measured, key) for key in measured.values},
+        "plugin_metrics": {
+            name: one.model_dump(mode="json") for name, one in measured.plugin_metrics.items()
+        },
         "samples_sha256": list(measured.samples_sha256),
         "reference_sha256": measured.reference_sha256,
         "extractor_sha256": measured.extractor_sha256,

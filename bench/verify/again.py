@@ -24,6 +24,7 @@ from bench.sampling import draw_samples
 from bench.stages import AROUND, Bench
 from bench.store import Store, file_digest
 from bench.training import Snapshot
+from bench.verify.plugin_metrics import MeasuredAgain
 
 SAME, ELSEWHERE = 1e-6, 0.02  # relative, of metrics on the record's own kind of machine and on another
 
@@ -39,12 +40,20 @@ class ScoredAgain:
 
     Args:
         samples: sha256 of the samples of every block, by step count; none where only a record is known.
+        brought: measures what plugins measured.
     """
 
     def __init__(
-        self, record: Record, cell: Cell, lab: Lab, weights: Path, samples: dict[int, list[str]]
+        self,
+        record: Record,
+        cell: Cell,
+        lab: Lab,
+        weights: Path,
+        samples: dict[int, list[str]],
+        brought: MeasuredAgain,
     ) -> None:
         assert cell.method is not None
+        self.brought = brought
         self.record, self.cell, self.lab, self.weights, self.samples = record, cell, lab, weights, samples
         scaling = cell.method.cls.student_scaling(cell.config, lab.space)
         self.snapshot = Snapshot(weights, lab.entry.build, scaling, lab.device)
@@ -61,6 +70,7 @@ class ScoredAgain:
                 yield f"{where}: no student in these weights serves {row.steps} steps"
                 continue
             yield from self.row_problems(where, row)
+        yield from self.brought.problems(self.close)
 
     def generator(self, meter: Meter) -> Generator:
         """The student's sampler in counting shells."""
@@ -80,6 +90,7 @@ class ScoredAgain:
             calls = round(sum(n for role, n in counted.items() if role not in AROUND) / protocol.samples)
             if calls != row.nfe:
                 yield f"{where}: nfe {row.nfe}, counted {calls}"
+            self.brought.keep(row.steps, number, seed, drawn)
             digest = hashlib.sha256(save({"samples": np.ascontiguousarray(drawn)})).hexdigest()
             if self.close == SAME and stated and digest != stated[number]:
                 yield f"{where}: samples of repeat {number} have sha256 {digest}, stated {stated[number]}"

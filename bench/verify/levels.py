@@ -11,6 +11,7 @@ from bench.api import last_snapshot
 from bench.atomic import write_atomic
 from bench.errors import UsageError
 from bench.methods import MethodRegistry
+from bench.plugins.loading import Plugins, load_plugins
 from bench.record import Record
 from bench.report.levels import LEDGER, LEVELS, read_levels
 from bench.report.rowid import record_digest
@@ -41,7 +42,8 @@ def verify(path: Path, level: str, plugins: tuple[Path, ...] = (), device: str =
         BenchError: a damaged submission.
     """
     record, capsule = read_statement(path)
-    registry, wanted = MethodRegistry(plugins), LEVELS.index(level)
+    brought, wanted = load_plugins(plugins), LEVELS.index(level)
+    registry = MethodRegistry(brought)
     suite = load_suite(record.suite)
     problems = [str(problem) for problem in problems_of(record, suite, registry)]
     problems += manifest_fits(capsule) if capsule else []
@@ -51,27 +53,30 @@ def verify(path: Path, level: str, plugins: tuple[Path, ...] = (), device: str =
         raise UsageError(
             f"{path}: a {record.kind} with status {record.status!r}; only students go beyond {LEVELS[0]}"
         )
-    return higher(path, record, capsule, wanted, registry, device)
+    return higher(path, record, capsule, wanted, brought, device)
 
 
 def higher(
-    path: Path, record: Record, capsule: Capsule | None, wanted: int, registry: MethodRegistry, device: str
+    path: Path, record: Record, capsule: Capsule | None, wanted: int, plugins: Plugins, device: str
 ) -> Verdict:
     """The second level, and the third if it is wanted."""
     import torch
 
     from bench.lab import Lab
+    from bench.plugins.metrics import MetricRegistry
     from bench.verify.again import ScoredAgain, train_again
     from bench.verify.cells import cell_of
+    from bench.verify.plugin_metrics import MeasuredAgain
 
     torch.set_num_threads(record.provenance.threads)
     suite = load_suite(record.suite)
-    cell = cell_of(record, suite, registry)
+    cell = cell_of(record, suite, MethodRegistry(plugins))
     lab = Lab.open(cell.suite, device)
     with tempfile.TemporaryDirectory() as folder:
         weights = capsule.unpack_weights(Path(folder)) if capsule else weights_beside(path)
         samples = capsule.samples if capsule else {}
-        problems = list(ScoredAgain(record, cell, lab, weights, samples).problems())
+        brought = MeasuredAgain(record, lab, MetricRegistry(plugins), Path(folder))
+        problems = list(ScoredAgain(record, cell, lab, weights, samples, brought).problems())
     if problems or wanted == 1:
         return Verdict(path, record, LEVELS[0 if problems else 1], tuple(problems))
     problems = list(train_again(record, cell, lab))

@@ -56,17 +56,23 @@ def problems_of(record: Record, suite: Suite, registry: MethodRegistry) -> list[
 
     A record of another version of the suite is held to what does not depend on the version.
     """
-    found = [*identity_problems(record, suite), *cost_problems(record, suite)]
-    for number, row in enumerate(record.rows):
-        found += row_problems(f"rows.{number}", row, record, suite)
+    found = [*identity_problems(record, suite), *sum_problems(record, suite)]
     if record.status in ("ok", "truncated") and not record.rows:
         found.append(Problem(key="rows", found="none", expected=f"some, since the status is {record.status}"))
     steps = [row.steps for row in record.rows]
     found += differs("rows: step counts", steps, sorted(set(steps)))
-    found += curve_problems(record)
+    found += plugin_problems(record, suite)
     if record.suite_version == suite.version and record.kind != "external":
         found += cell_problems(record, suite, registry)
     return found
+
+
+def sum_problems(record: Record, suite: Suite) -> Iterator[Problem]:
+    """Costs, counts and statistics that do not add up; a claim of a plugin's process is held to them too."""
+    yield from cost_problems(record, suite)
+    for number, row in enumerate(record.rows):
+        yield from row_problems(f"rows.{number}", row, record, suite)
+    yield from curve_problems(record)
 
 
 def identity_problems(record: Record, suite: Suite) -> Iterator[Problem]:
@@ -98,10 +104,10 @@ def cost_problems(record: Record, suite: Suite) -> Iterator[Problem]:
         )
     if cost is None:
         return
-    yield from differs("cost.work", cost.work, float(sum(cost.units_by_role.values())))
-    yield from differs("cost.overshoot", cost.overshoot, float(max(0.0, cost.work - cost.budget)))
     if record.suite_version == suite.version and record.budget in suite.budgets:
         yield from differs("cost.budget", cost.budget, float(suite.budgets[record.budget].work))
+    yield from differs("cost.work", cost.work, float(sum(cost.units_by_role.values())))
+    yield from differs("cost.overshoot", cost.overshoot, float(max(0.0, cost.work - cost.budget)))
     if record.status == "ok" and cost.work < cost.budget:
         yield Problem(
             key="cost.work", found=str(cost.work), expected=f"at least {cost.budget}, as status ok says"
@@ -121,6 +127,8 @@ def row_problems(where: str, row: Row, record: Record, suite: Suite) -> Iterator
         yield from differs(f"{where}.nfe", float(row.nfe), float(counted))
         for role, calls in row.nfe_by_role.items():
             yield from differs(f"{where}.nfe_by_role.{role}", float(calls), float(round(calls)))
+    if min(row.nfe_by_role.values(), default=0) < 0 or (record.kind == "student" and row.nfe < 1):
+        yield Problem(key=f"{where}.nfe_by_role", found=str(row.nfe_by_role), expected="calls")
     spent = record.cost.work if record.cost else 0.0
     if not 0 <= row.work <= spent * (1 + CLOSE):
         yield Problem(key=f"{where}.work", found=str(row.work), expected=f"0 to {spent}, the training's")
@@ -141,6 +149,14 @@ def row_problems(where: str, row: Row, record: Record, suite: Suite) -> Iterator
 
 def value_problems(where: str, key: str, value: MetricValue) -> Iterator[Problem]:
     """Mean, spread and interval are those of the values, and these are possible."""
+    yield from statistic_problems(where, value)
+    high = 1.0 if key in SHARES else math.inf
+    if not all(-1e-6 <= one <= high + 1e-9 for one in value.values):
+        yield Problem(key=f"{where}.values", found=str(value.values), expected=f"numbers in [0, {high:g}]")
+
+
+def statistic_problems(where: str, value: MetricValue) -> Iterator[Problem]:
+    """Mean, spread and interval are those of the values."""
     if not value.values or not all(map(math.isfinite, value.values)):
         yield Problem(key=f"{where}.values", found=str(value.values), expected="finite numbers")
         return
@@ -151,9 +167,23 @@ def value_problems(where: str, key: str, value: MetricValue) -> Iterator[Problem
         yield Problem(key=f"{where}.ci95", found=str(value.ci95), expected=str(summary.ci95))
     for found, expected in zip(value.ci95 or (), summary.ci95 or (), strict=False):
         yield from differs(f"{where}.ci95", found, expected)
-    high = 1.0 if key in SHARES else math.inf
-    if not all(-1e-6 <= one <= high + 1e-9 for one in value.values):
-        yield Problem(key=f"{where}.values", found=str(value.values), expected=f"numbers in [0, {high:g}]")
+
+
+def plugin_problems(record: Record, suite: Suite) -> Iterator[Problem]:
+    """Metrics of plugins have names of their own, and a value for every repeat of every row, or a failure."""
+    repeats = {
+        row.steps: max((len(v.values) for v in row.metrics.values()), default=0) for row in record.rows
+    }
+    for name, one in record.plugin_metrics.items():
+        where = f"plugin_metrics.{name}"
+        if any(name == column.key for column in suite.metrics):
+            yield Problem(key=where, found=repr(name), expected=f"no key of a metric of {suite.id}")
+        yield from differs(f"{where}.rows", sorted(one.rows), [] if one.failure else sorted(repeats))
+        for steps, value in one.rows.items():
+            yield from statistic_problems(f"{where}.rows.{steps}", value)
+            yield from differs(
+                f"{where}.rows.{steps}.values: how many", len(value.values), repeats.get(steps, 0)
+            )
 
 
 def latency_problems(where: str, latency: Latency) -> Iterator[Problem]:

@@ -72,3 +72,59 @@ def install(package_folder: Path, site: Path) -> None:
     points = "[distillbench.methods]\nsmall = small_package.method:Small\n"
     (metadata / "entry_points.txt").write_text(points)
     (site / "small_package.pth").write_text(f"{package_folder / 'src'}\n")
+
+
+METRIC = '''"""A metric for tests."""
+
+import numpy as np
+
+from metrics.plugin import Metric, Needs
+
+
+class Spread(Metric):
+    name = "spread"
+    title = "spread x10"
+    about = "ten times the standard deviation of samples over that of real data"
+    better = "higher"
+    digits = 2
+    version = "3"
+    needs = Needs(real=True)
+
+    def __init__(self, real, rng):
+        super().__init__(real, rng)
+        self.parts = []
+
+    def update(self, batch):
+        self.parts.append(batch.samples.astype(float))
+
+    def value(self):
+        return 10 * float(np.concatenate(self.parts).std() / self.real.data.samples.std())
+'''
+
+METRIC_PYPROJECT = """[project]
+name = "metric-package"
+version = "1.4"
+
+[project.entry-points."distillbench.metrics"]
+spread = "metric_package.metric:Spread"
+"""
+
+
+def metric_package(folder: Path) -> Path:
+    """A package's folder with a metric in it."""
+    code = folder / "src" / "metric_package"
+    code.mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(METRIC_PYPROJECT)
+    (code / "__init__.py").write_text('"""A package."""\n')
+    (code / "metric.py").write_text(METRIC)
+    return folder
+
+
+def install_metric(folder: Path, site: Path) -> None:
+    """What an editable installation of that package leaves; ``site`` and ``folder/src`` go on the path."""
+    metadata = site / "metric_package-1.4.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: metric-package\nVersion: 1.4\n")
+    points = "[distillbench.metrics]\nspread = metric_package.metric:Spread\n"
+    (metadata / "entry_points.txt").write_text(points)
+    (site / "metric_package.pth").write_text(f"{folder / 'src'}\n")

@@ -185,4 +185,4 @@ def test_four_commands_from_nothing_to_a_row(tmp_path: Path, capsys: pytest.Capt
 
 def test_check_without_a_method(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check"]) == 2
-    assert "found no METHOD" in capsys.readouterr().err
+    assert "found no PLUGIN" in capsys.readouterr().err
