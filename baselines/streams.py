@@ -7,7 +7,8 @@ needs no generator state on disk. Nothing in the house draws from a global gener
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,14 @@ def torch_generator(
 def numpy_generator(seed: int, stream: str, index: int = 0) -> np.random.Generator:
     """NumPy generator at a position of a stream."""
     return np.random.Generator(np.random.Philox(key=stream_key(seed, stream, index)))
+
+
+@contextmanager
+def seeded(seed: int, stream: str, index: int = 0) -> Iterator[None]:
+    """What draws from torch's global generator inside (dropout, libraries) draws from a stream instead."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_key(seed, stream, index))
+        yield
 
 
 @dataclass(frozen=True)

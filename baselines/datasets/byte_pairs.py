@@ -10,7 +10,8 @@ import gzip
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 END_OF_WORD = "</w>"
@@ -36,7 +37,7 @@ def learn_merges(texts: Iterable[str]) -> list[Merge]:
     while True:
         pairs: Counter[Merge] = Counter()
         for word, symbols in words.items():
-            for pair in zip(symbols, symbols[1:], strict=False):
+            for pair in pairwise(symbols):
                 pairs[pair] += counts[word]
         if not pairs:
             return merges
@@ -77,7 +78,7 @@ def read_merges(path: Path) -> list[Merge]:
     return [(first, second) for first, second in (line.split() for line in lines)]
 
 
-def clip_tokenizer_files(merges: list[Merge], context: int) -> dict[str, str]:
+def clip_tokenizer_files(merges: Sequence[Merge], context: int) -> dict[str, str]:
     """Files of a folder that transformers' ``CLIPTokenizer`` loads, by name."""
     settings = {
         "tokenizer_class": "CLIPTokenizer",

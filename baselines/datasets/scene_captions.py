@@ -1,7 +1,7 @@
 """Captions of scenes: what is told of a scene, and in which words.
 
-Every thing is named with colour and shape; size, place, one relation and the background come and go, and words
-have synonyms. A statement and its words are made from one generator, so that a caption is as fixed as its scene.
+Every thing is named with colour and shape; size, place, one relation and the background come and go, and
+words have synonyms. A statement and its words come from the scene's generator: a caption is as fixed as it.
 """
 
 from __future__ import annotations

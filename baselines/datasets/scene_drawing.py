@@ -1,8 +1,8 @@
 """Scenes as pictures: every pixel mixes colours by the share of it that a thing covers.
 
 Coverage of straight edges is that of the pixel's box, exact for upright ones; round and slanted edges use the
-distance of the pixel's centre to the edge. Only sums, products, minima and square roots: the bytes are the same
-on every machine and in every batch.
+distance of the pixel's centre to the edge. Sums, products, minima and square roots only: the bytes are the
+same on every machine and in every batch.
 """
 
 from __future__ import annotations

@@ -86,28 +86,30 @@ def changed(
     shown: Captioned, change: str, rng: np.random.Generator, kinds: Collection[Kind] = KINDS
 ) -> Iterator[Statement]:
     """Statements with one thing changed so that they are false, in random order; they name ``kinds`` only."""
-    options = [
-        new
-        for new in CHANGES[change](shown.statement)
-        if truth(new, shown.scene) is Truth.FALSE
-        and all((mention.colour, mention.shape) in kinds for mention in new.mentions)
-    ]
-    return (options[i] for i in rng.permutation(len(options)))
+    options = list(CHANGES[change](shown.statement))
+    for i in rng.permutation(len(options)):
+        named = {(mention.colour, mention.shape) for mention in options[i].mentions}
+        if named <= set(kinds) and truth(options[i], shown.scene) is Truth.FALSE:
+            yield options[i]
 
 
 def hard_captions(
     shown: Captioned, rng: np.random.Generator, count: int, kinds: Collection[Kind] = KINDS
 ) -> list[str]:
     """Up to ``count`` false captions, each one change from the true one; sorts of change take turns."""
-    sorts = [list(changed(shown, change, rng, kinds)) for change in CHANGES]
-    turns = [sort[turn] for turn in range(max(map(len, sorts))) for sort in sorts if turn < len(sort)]
-    return [worded(statement, rng) for statement in turns[:count]]
+    sorts = [changed(shown, tuple(CHANGES)[i], rng, kinds) for i in rng.permutation(len(CHANGES))]
+    found: list[Statement] = []
+    while sorts and len(found) < count:
+        turn = [(sort, next(sort, None)) for sort in sorts]
+        sorts = [sort for sort, statement in turn if statement is not None]
+        found += [statement for _, statement in turn if statement is not None]
+    return [worded(statement, rng) for statement in found[:count]]
 
 
 def false_captions(split: Split, seed: int, index: int, count: int, hard: int) -> tuple[Captioned, list[str]]:
-    """Scene ``index`` and ``count`` captions false of it: up to ``hard`` hard ones, then of scenes that follow.
+    """Scene ``index`` and ``count`` captions false of it, all different: up to ``hard`` of them hard.
 
-    All differ from each other.
+    The others are captions of the scenes that follow.
     """
     shown = captioned(split, seed, index)
     rng = numpy_generator(seed, "falsehoods", index)

@@ -1,15 +1,19 @@
 """What can be said of a scene, and whether it is so: true, false, or not clear enough to say.
 
-A statement names some things, with relations between them, and perhaps the background. It is true if the things
-it names can be found in the scene, each another one, so that all it says of them holds; false if every such
-choice fails clearly. A thing that is left of another by a hair makes neither: no metric should hang on it.
+A statement names some things, with relations between them, and perhaps the background. It is true if the
+things it names can be found in the scene, each another one, so that all it says of them holds; false if
+every such choice fails clearly. A thing that is left of another by a hair makes neither: no metric should
+hang on it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import permutations
+
+import numpy as np
 
 from baselines.datasets.scenes import SIDE, Scene, Thing
 
@@ -115,3 +119,15 @@ def clear_place(thing: Thing) -> Place | None:
     """The place that can be said of a thing, if it is clear on both axes."""
     column, row = clear_third(thing.x), clear_third(thing.y)
     return None if column is None or row is None else (column, row)
+
+
+def clearly_false(statements: Sequence[Statement], scenes: Sequence[Scene]) -> np.ndarray:
+    """Whether each statement is ``Truth.FALSE`` of each scene, bool ``[statements, scenes]``."""
+    told = [{(mention.colour, mention.shape) for mention in one.mentions} for one in statements]
+    shown = [{(thing.colour, thing.shape) for thing in scene.things} for scene in scenes]
+    false = np.ones((len(statements), len(scenes)), bool)
+    for i, kinds in enumerate(told):
+        for j, there in enumerate(shown):
+            if kinds <= there:  # else some thing told is not there
+                false[i, j] = truth(statements[i], scenes[j]) is Truth.FALSE
+    return false

@@ -1,7 +1,8 @@
 """The world of the suite ``shapes``: one to three upright things on a plain ground, as scene graphs.
 
-Scene ``index`` of a split and seed is the same whatever the batch; there is no end to them, so that a training
-sees no scene twice. Splits draw from streams of their own: no seed of a training leads to a held-out scene.
+Scene ``index`` of a split and seed is the same whatever the batch; there is no end to them, so that a
+training sees no scene twice. Splits draw from streams of their own: no training seed leads to a held-out
+scene.
 """
 
 from __future__ import annotations

@@ -31,11 +31,11 @@ def digits_denoiser(dropout: float = 0.0) -> Denoiser:
 
 def digits_training(recipe: TeacherRecipe = RECIPE) -> DenoiserTraining:
     """A training on the train split, ready to step."""
-    train, _ = load_digits()
+    train, held_out = load_digits()
     denoiser = digits_denoiser(dropout=0.10)
     denoiser.model.initialise(torch_generator(recipe.seed, "init"))  # type: ignore[operator]
 
     def draw(iteration: int) -> tuple[Tensor, Cond]:
         return train.batch(recipe.seed, iteration, recipe.batch)
 
-    return DenoiserTraining(denoiser, recipe, draw)
+    return DenoiserTraining(denoiser, recipe, draw, held_out=held_out.everything)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
@@ -56,15 +55,10 @@ class TeacherEntry(TeacherModel):
     """A teacher that ships, with its training."""
 
     training: Callable[[], DenoiserTraining]
-    held_out: Callable[[], tuple[Tensor, Cond]] | None = None
 
 
 def _digits_draw(seed: int, batch: int, size: int) -> tuple[Tensor, Cond]:
     return load_digits()[0].batch(seed, batch, size)
-
-
-def _digits_held_out() -> tuple[Tensor, Cond]:
-    return load_digits()[1].everything()
 
 
 def _mixture(name: str) -> TeacherEntry:
@@ -86,7 +80,6 @@ TEACHERS: dict[str, Callable[[], TeacherEntry]] = {
         build=digits_denoiser,
         training=digits_training,
         draw=_digits_draw,
-        held_out=_digits_held_out,
     ),
 }
 
@@ -123,17 +116,3 @@ def load_teacher(name: str, folder: Path = WEIGHTS) -> tuple[TeacherEntry, Denoi
     denoiser = entry.build()
     digest = load_weights(denoiser, weights_path(name, folder))
     return entry, denoiser.eval().requires_grad_(False), digest
-
-
-def held_out_loss(training: DenoiserTraining, entry: TeacherEntry) -> float | None:
-    """Loss of the averaged weights on held-out data, mean of four noise draws; None without such data."""
-    if entry.held_out is None:
-        return None
-    x0, cond = entry.held_out()
-    live, training.denoiser = training.denoiser, training.average
-    try:
-        with torch.no_grad():
-            draws = [training.loss(x0, cond, torch.Generator().manual_seed(i)).item() for i in range(4)]
-    finally:
-        training.denoiser = live
-    return sum(draws) / len(draws)

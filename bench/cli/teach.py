@@ -1,7 +1,8 @@
-"""``bench teach``: train the teacher (or the feature network) that ships with an embedded suite."""
+"""``bench teach``: train the networks that ship with an embedded suite."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,34 +14,60 @@ Out = Annotated[
     Path | None, typer.Option(help="folder for the weights [default: where the package reads them]")
 ]
 Work = Annotated[Path, typer.Option(help="folder of the checkpoint; a killed training resumes from it")]
+Part = Annotated[
+    str | None, typer.Option(help="teacher or features; of shapes vocabulary, vae, unet, clip or features")
+]
+Teach = Callable[[Path, Path | None], list[Path]]  # work, out -> files written
 
 
 def teach(
     suite: Annotated[str, typer.Option(help="embedded suite whose network is trained")],
-    part: Annotated[str, typer.Option(help="teacher or features")] = "teacher",
+    part: Part = None,
     out: Out = None,
     work: Work = Path("runs/teach"),
 ) -> None:
-    """Train a shipped network again; a second call resumes the teacher where it stopped."""
+    """Train a shipped network again; a second call resumes where the first one stopped."""
+    parts = parts_of(suite)
+    if part is None and "teacher" not in parts:
+        raise UsageError(f"--part: {suite} has several networks; choose one of {', '.join(parts)}")
+    chosen = part or "teacher"
+    if chosen not in parts:
+        raise unknown("part", chosen, parts, "--part")
+    try:
+        written = parts[chosen](work, out)
+    except ValueError as error:  # a part that it needs, or a library, is missing
+        raise UsageError(f"{suite}: {error}") from error
+    for path in written:
+        typer.echo(f"wrote {path}")
+
+
+def parts_of(suite: str) -> dict[str, Teach]:
+    """What can be trained for a suite, by name."""
+    if suite == "shapes":
+        from bench.shapes_lessons import SHAPES_PARTS
+
+        return SHAPES_PARTS
     from bench.suite import load_suite
 
-    parts = {"teacher": teach_teacher, "features": teach_features}
-    if part not in parts:
-        raise unknown("part", part, parts, "--part")
-    typer.echo(f"wrote {parts[part](load_suite(suite).teacher, work, out)}")
+    name = load_suite(suite).teacher
+    return {
+        "teacher": lambda work, out: teach_teacher(name, work, out),
+        "features": lambda work, out: teach_features(name, out),
+    }
 
 
-def teach_teacher(name: str, work: Path, out: Path | None) -> Path | None:
+def teach_teacher(name: str, work: Path, out: Path | None) -> list[Path]:
     """Train the denoiser that students copy."""
     from baselines.teachers.registry import TEACHERS, WEIGHTS
     from bench.teaching import teach as train
+    from bench.teaching import teacher_lesson
 
     if name not in TEACHERS:
         raise unknown("teacher", name, TEACHERS)
-    return train(name, work, out or WEIGHTS)
+    return train(teacher_lesson(name), work, out or WEIGHTS)
 
 
-def teach_features(name: str, work: Path, out: Path | None) -> Path:
+def teach_features(name: str, out: Path | None) -> list[Path]:
     """Train the feature network of the digits protocol (minutes; not resumed)."""
     if name != "digits":
         raise UsageError(f"--part features: suite {name} uses no feature network; only digits does")
@@ -56,4 +83,4 @@ def teach_features(name: str, work: Path, out: Path | None) -> Path:
         seed=0,
         weights=weights,
     )
-    return weights
+    return [weights]

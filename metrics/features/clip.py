@@ -26,6 +26,8 @@ class ClipFeatures(Extractor):
     Attributes:
         model, pretrained: what open_clip calls the architecture and the weights.
         context: tokens of a caption, begin and end included; the rest is cut off.
+
+    ``bpe`` is the file of its byte pairs; None for CLIP's own.
     """
 
     resize = Resize.OPEN_CLIP
@@ -40,6 +42,7 @@ class ClipFeatures(Extractor):
         pretrained: str,
         sha256: str,
         device: torch.device,
+        bpe: Path | None = None,
     ) -> None:
         self.network = network.to(device).eval().requires_grad_(False)
         self.transform = transform
@@ -48,7 +51,8 @@ class ClipFeatures(Extractor):
         )  # fmt: skip
         self.context = int(network.context_length)
         self.dimension = int(network.text_projection.shape[-1])
-        self.tokenizer = open_clip.SimpleTokenizer(context_length=self.context)
+        own = {} if bpe is None else {"bpe_path": str(bpe)}
+        self.tokenizer = open_clip.SimpleTokenizer(**own, context_length=self.context)
 
     def _forward(self, images: Tensor, extras: frozenset[Extra]) -> Features:
         pictures = [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).cpu().numpy()]

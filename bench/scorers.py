@@ -1,0 +1,149 @@
+"""Training of the networks that score the suite ``shapes``: its CLIP and its features.
+
+They see scenes of seeds of their own; nothing that a method or the teacher learns from is shared with them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines.datasets.captioned_scenes import CaptionedBatch, CaptionedScenes, held_out_batch
+from baselines.datasets.scene_captions import Captioned, worded
+from baselines.datasets.scene_drawing import draw
+from baselines.datasets.scene_falsehoods import CHANGES, changed, false_captions, hard_captions
+from baselines.datasets.scene_statements import clearly_false
+from baselines.datasets.scenes import BACKGROUNDS, KINDS, SEEN, SIZES, TRAIN, Split
+from baselines.streams import numpy_generator, seeded, torch_generator
+from baselines.teachers.resumable import Recipe, Training
+from metrics.caption_ranking import caption_scores, ranked_first
+from metrics.features.clip import ClipFeatures
+from metrics.features.shapes import ShapesNetwork, features_loss
+from metrics.features.shapes_clip import CONTEXT, contrastive_loss, shapes_clip_network
+
+CLIP_RECIPE = Recipe(iterations=9_000, batch=64, lr=1e-3, warmup=500, ema_half_life=20_000, seed=21)
+FEATURES_RECIPE = Recipe(iterations=12_000, batch=64, lr=2e-3, ema_half_life=20_000, seed=31)
+HARD = 2  # false captions for each scene, beside those of the other scenes
+FALSE, FALSE_HARD = 100, 50  # captions of the trust check, and how many of them at most are one change away
+WHITENED = 4_096  # scenes that the features are whitened on
+
+
+class ClipTraining(Training):
+    """Trains ``open_clip.CLIP`` on scenes, their captions and hard false ones.
+
+    Args:
+        byte_pairs: the file of the vocabulary; recipe: settings.
+    """
+
+    def __init__(self, byte_pairs: Path, recipe: Recipe = CLIP_RECIPE) -> None:
+        import open_clip
+
+        self.byte_pairs = byte_pairs
+        self.tokenizer = open_clip.SimpleTokenizer(bpe_path=str(byte_pairs), context_length=CONTEXT)
+        with seeded(recipe.seed, "init"):
+            network = shapes_clip_network(self.tokenizer.vocab_size)
+        super().__init__(network, recipe)
+        self.scenes = CaptionedScenes(TRAIN, recipe.seed)
+
+    def batch_loss(self) -> Tensor:
+        batch = self.scenes.batch(self.iteration, self.recipe.batch)
+        return self.loss(self.network, batch, numpy_generator(self.recipe.seed, "falsehoods", self.iteration))
+
+    @torch.no_grad()
+    def held_out_loss(self) -> float:
+        """On held-out scenes."""
+        return float(self.loss(self.average, held_out_batch(), numpy_generator(0, "falsehoods")))
+
+    def loss(self, network: Any, batch: CaptionedBatch, rng: np.random.Generator) -> Tensor:
+        """Contrast of each scene with what is false of it; kinds held out are named in no caption."""
+        scenes, count = [one.scene for one in batch.shown], len(batch.shown)
+        hard = [hard_captions(one, rng, HARD, SEEN) for one in batch.shown]
+        texts = [one.caption for one in batch.shown] + [text for own in hard for text in own]
+        allowed = np.zeros((count, len(texts)), bool)
+        allowed[:, :count] = clearly_false([one.statement for one in batch.shown], scenes).T
+        np.fill_diagonal(allowed, True)
+        owners = np.repeat(np.arange(count), [len(own) for own in hard])
+        allowed[owners, np.arange(count, len(texts))] = True  # a changed caption may be true of another scene
+        tokens, pictures = self.tokenizer(texts), torch.from_numpy(batch.images)
+        return contrastive_loss(network, pictures, tokens, torch.from_numpy(allowed))
+
+
+class FeaturesTraining(Training):
+    """Trains the features of the Frechet distance to tell attributes and corruption and to redraw."""
+
+    network: ShapesNetwork
+
+    def __init__(self, recipe: Recipe = FEATURES_RECIPE) -> None:
+        network = ShapesNetwork(len(KINDS) + len(BACKGROUNDS) + len(KINDS) * len(SIZES))
+        network.initialise(torch_generator(recipe.seed, "init"))
+        super().__init__(network, recipe)
+        self.scenes = CaptionedScenes(TRAIN, recipe.seed)
+
+    def batch_loss(self) -> Tensor:
+        batch = self.scenes.batch(self.iteration, self.recipe.batch)
+        return _features_loss(
+            self.network, batch, torch_generator(self.recipe.seed, "train-noise", self.iteration)
+        )
+
+    @torch.no_grad()
+    def held_out_loss(self) -> float:
+        """On held-out scenes."""
+        batch = held_out_batch()
+        return float(_features_loss(self.average, batch, torch_generator(0, "train-noise")))
+
+    def finished(self) -> ShapesNetwork:
+        """The averaged network, whitened on scenes of the training."""
+        average: Any = self.average
+        average.set_whitening(torch.from_numpy(self.scenes.rows(0, WHITENED).images))
+        return average  # type: ignore[no-any-return]
+
+
+def _features_loss(network: Any, batch: CaptionedBatch, generator: torch.Generator) -> Tensor:
+    return features_loss(network, torch.from_numpy(batch.images), facts(batch.shown), generator)
+
+
+def facts(shown: list[Captioned]) -> Tensor:
+    """Which kinds are there, on which background, and which kinds in which size: 0 or 1, ``[N, F]``."""
+    rows = []
+    for one in shown:
+        kinds = [(thing.colour, thing.shape) for thing in one.scene.things]
+        sized = [(thing.colour, thing.shape, thing.size) for thing in one.scene.things]
+        rows.append(
+            [kind in kinds for kind in KINDS]
+            + [name == one.scene.background for name in BACKGROUNDS]
+            + [(*kind, size) in sized for kind in KINDS for size in SIZES]
+        )
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def trust(clip: ClipFeatures, split: Split, scenes: int, seed: int = 0) -> dict[str, Any]:
+    """How far captions of held-out scenes can be told from false ones by a CLIP.
+
+    Returns ``first``, the share of scenes whose caption ranks first among ``FALSE`` false ones, and
+    ``falls``: by sort of change, the share of scenes whose score falls when their caption is changed so.
+    """
+    apart = FALSE * 10  # false captions come from the scenes between
+    sets = [false_captions(split, seed, i * apart, FALSE, FALSE_HARD) for i in range(scenes)]
+    pictures = torch.from_numpy(draw([one.scene for one, _ in sets]))
+    scores = caption_scores(clip, pictures, [[one.caption, *false] for one, false in sets])
+    falls = {}
+    for change in CHANGES:
+        pairs, rows = [], []
+        for row, (one, _) in enumerate(sets):
+            rng = numpy_generator(seed, "falsehoods", row)
+            new = next(changed(one, change, rng), None)
+            if new is not None:
+                rows.append(row)
+                pairs.append([worded(one.statement, rng), worded(new, rng)])
+        if rows:
+            falls[change] = ranked_first(caption_scores(clip, pictures[rows], pairs))
+    return {
+        "scenes": scenes,
+        "false": FALSE,
+        "first": ranked_first(scores),
+        "falls": falls,
+    }

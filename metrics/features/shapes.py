@@ -1,0 +1,145 @@
+"""Features of pictures of the drawn world: what the Frechet distance of the suite ``shapes`` is taken of.
+
+As for digits, one vector learns several things at once, so that each kind of fault moves it: which colours
+and shapes are there together and on which ground, how blurred and how noisy the picture is, and the picture
+itself.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metrics.features.digest import checked_digest, misfit
+from metrics.features.digits_training import blur_matrix, whitening
+from metrics.features.extractor import Extra, Extractor, Features
+from metrics.features.resize import Resize
+
+WEIGHTS = Path(__file__).parent / "weights" / "shapes.safetensors"
+DIMENSION = 64
+SIDE, COARSE = 32, 16  # pixels of a picture, and of the one that is redrawn
+BLUR, NOISE = 2.0, 0.3  # largest standard deviations, in pixels and of pixels in [0, 1]
+CORRUPTED = 0.5  # chance that a picture is blurred and made noisy
+RIDGE = 0.1  # of the whitening
+REDRAWN = 10.0  # weight of the task "the picture"; each other task has 1
+
+
+class ShapesNetwork(nn.Module):
+    """Convolutions on ``[N, 3, 32, 32]`` in [0, 1] to features ``[N, 64]``, with a linear head for each task.
+
+    Args:
+        facts: true-or-false attributes of a picture that one head tells.
+    """
+
+    centre: Tensor
+    whiten: Tensor
+
+    def __init__(self, facts: int) -> None:
+        super().__init__()
+        with torch.device("meta"):  # no draw from the global generator
+            self.conv1 = nn.Conv2d(3, 24, 3, padding=1)
+            self.conv2 = nn.Conv2d(24, 48, 3, stride=2, padding=1)
+            self.conv3 = nn.Conv2d(48, 64, 3, stride=2, padding=1)
+            self.conv4 = nn.Conv2d(64, 64, 3, stride=2, padding=1)
+            self.project = nn.Linear(64 * 16, DIMENSION)
+            self.attributes = nn.Linear(DIMENSION, facts)
+            self.corruption = nn.Linear(DIMENSION, 2)  # blur and noise amounts
+            self.redraw = nn.Linear(DIMENSION, 3 * COARSE**2)
+        self.to_empty(device="cpu")
+        # features = (activations - centre) @ whiten, from scenes of the training
+        self.register_buffer("centre", torch.zeros(DIMENSION))
+        self.register_buffer("whiten", torch.eye(DIMENSION))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw all weights (Kaiming normal, zero biases)."""
+        for layer in self.children():
+            assert isinstance(layer, nn.Conv2d | nn.Linear)
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear", generator=generator)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Penultimate activations ``[N, 64]``, after a SiLU."""
+        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
+            x = F.silu(layer(x))
+        return F.silu(self.project(x.flatten(1)))
+
+    @torch.no_grad()
+    def set_whitening(self, images: Tensor) -> None:
+        """Centre and whiten by the activations of uint8 images ``[N, 3, 32, 32]``."""
+        centre, whiten = whitening(self(images.float() / 255).double(), RIDGE)
+        self.centre.copy_(centre)
+        self.whiten.copy_(whiten)
+
+
+def features_loss(
+    network: ShapesNetwork, images: Tensor, facts: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Loss of all tasks on uint8 ``[N, 3, 32, 32]`` with facts 0 or 1 ``[N, F]``; some are corrupted."""
+    x, amounts = corrupted(images.float() / 255, generator)
+    activations = network(x)
+    coarse = F.avg_pool2d(x, SIDE // COARSE).flatten(1)
+    return (
+        F.binary_cross_entropy_with_logits(network.attributes(activations), facts) * facts.shape[1] / 8
+        + F.mse_loss(network.corruption(activations), amounts)
+        + REDRAWN * F.mse_loss(network.redraw(activations), coarse)
+    )
+
+
+def corrupted(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Some pictures blurred and made noisy, and the amounts ``[N, 2]`` as shares of the largest.
+
+    All are jittered by a grey level, so that rounding does not show.
+    """
+    chosen = torch.rand(len(x), 1, generator=generator) < CORRUPTED
+    amounts = torch.where(chosen, torch.rand(len(x), 2, generator=generator), 0)
+    blur = blur_matrix(BLUR * amounts[:, 0], SIDE)[:, None]
+    x = blur @ x @ blur.mT
+    x = x + NOISE * amounts[:, 1, None, None, None] * torch.randn(x.shape, generator=generator)
+    x = x + (torch.rand(x.shape, generator=generator) - 0.5) / 255
+    return x.clamp(0, 1), amounts
+
+
+class ShapesExtractor(Extractor):
+    """64 features of 32x32 RGB pictures, computed in fp64 and given as float32; on the CPU."""
+
+    name = "shapes"
+    dimension = DIMENSION
+    resize = Resize.NONE
+
+    def __init__(self, network: ShapesNetwork, digest: str) -> None:
+        self.network = network.double().eval().requires_grad_(False)
+        self.sha256, self.device = digest, torch.device("cpu")
+
+    def _forward(self, images: Tensor, extras: frozenset[Extra]) -> Features:
+        if images.shape[2:] != (SIDE, SIDE):
+            raise ValueError(
+                f"{self.name}: expected images [B, 3, {SIDE}, {SIDE}], found {list(images.shape)}"
+            )
+        activations = self.network(images.double() / 255)
+        return Features(((activations - self.network.centre) @ self.network.whiten).float())
+
+
+def load_shapes_extractor(weights: Path | None, sha256: str | None, device: str) -> ShapesExtractor:
+    """The extractor from a file, or from the one that ships; it runs on the CPU whatever ``device`` says.
+
+    Raises:
+        ValueError: no such file, another digest, or tensors that do not fit.
+    """
+    weights = weights or WEIGHTS
+    record = weights.with_suffix(".json")
+    if sha256 is None and record.is_file():
+        sha256 = json.loads(record.read_text(encoding="utf-8"))["sha256"]
+    digest = checked_digest(ShapesExtractor.name, weights, sha256)
+    state = load_file(weights)
+    try:
+        network = ShapesNetwork(len(state["attributes.bias"]))
+        network.load_state_dict(state)
+    except (RuntimeError, KeyError) as error:
+        raise misfit(ShapesExtractor.name, weights, "the shapes network", error) from error
+    return ShapesExtractor(network, digest)
