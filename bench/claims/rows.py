@@ -10,8 +10,8 @@ from typing import Any
 from bench.claims.verdicts import Side
 from bench.record import MetricValue, Record, Row
 from bench.report.collect import identity
+from bench.report.frame import FLOOR
 from bench.report.statistics import student_t975
-from bench.report.table import FLOOR
 from bench.selector import Selector, parse_selector
 from bench.shift_report import ShiftReport
 from bench.suite import Suite

@@ -108,10 +108,13 @@ def cited_row(row: str, records: Path) -> Cited:
         for column in table.columns
         if column.key in line.metrics
     ]
+    later = (
+        f"% superseded by {line.superseded}: versions of a suite do not compare" if line.superseded else ""
+    )
     said = f"% {line.id}: {line.label}, protocol {table.protocol}: {', '.join(values) or line.status}"
     papers = {record.paper or "" for record in found.shown.records_of(line)} & set(bibliography())
-    suite = f"{table.suite}@{table.version}"
-    return Cited((suite,), (line.id,), tuple(sorted(papers)), keys_of(found.shown.suite), (printable(said),))
+    suite, comments = f"{table.suite}@{table.version}", tuple(map(printable, filter(None, (said, later))))
+    return Cited((suite,), (line.id,), tuple(sorted(papers)), keys_of(found.shown.suite), comments)
 
 
 def check_papers(files: list[Path], records: Path) -> int:

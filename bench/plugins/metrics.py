@@ -146,7 +146,11 @@ def batches_of(
 
 def batch_of(samples: np.ndarray, labels: np.ndarray | None, features: np.ndarray | None) -> Batch:
     """Arrays that cannot be written to."""
-    return Batch(*(None if array is None else sealed(array) for array in (samples, labels, features)))  # type: ignore[arg-type]
+    return Batch(
+        sealed(samples),
+        None if labels is None else sealed(labels),
+        None if features is None else sealed(features),
+    )
 
 
 def sealed(array: np.ndarray) -> np.ndarray:

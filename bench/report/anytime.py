@@ -7,7 +7,7 @@ with a seed block of its own: its numbers compare with each other, not with thos
 from __future__ import annotations
 
 from bench.record import MetricValue, Record
-from bench.report.columns import number
+from bench.report.columns import number, scope
 from bench.report.statistics import Estimate, estimate
 from bench.report.table import Line, Table
 from bench.report.views import METHOD, NFE, ROW, Head, Shown, View, decimals, lines_of
@@ -80,7 +80,7 @@ def _view(table: Table, shown: Shown) -> View:
         for name in SHARES.values()
         for head in (Head(f"at_{name}", f"{column.title} at {name}", text), Head(f"place_{name}", "#"))
     ]
-    title = f"Anytime: {table.suite}@{table.version}, budget {table.budget}, protocol {table.protocol}"
+    title = f"Anytime: {scope(table)}, budget {table.budget}, protocol {table.protocol}"
     return View(title, (METHOD, NFE, *heads, ROW), tuple(rows), NOTES)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.report.columns import scope
 from bench.report.table import Line
 from bench.report.text import compact
 from bench.report.views import METHOD, NFE, ROW, Head, Shown, View, lines_of, yardsticks
@@ -84,7 +85,7 @@ def break_evens(shown: Shown) -> list[View]:
             )
             for line, found in pairs
         ]
-        title = f"Break-even: {table.suite}@{table.version}, budget {table.budget}, protocol {table.protocol}"
+        title = f"Break-even: {scope(table)}, budget {table.budget}, protocol {table.protocol}"
         views.append(View(title, HEADS, tuple(rows), NOTES))
     return [view for view in views if view.rows]
 

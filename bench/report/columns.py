@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -63,6 +63,7 @@ def columns(table: Table, lines: Sequence[Line]) -> list[Column[Line]]:
         Column("uses", lambda line: "+".join(line.needs), right=False, spare=22),
         Column("teacher", lambda line: line.teacher if line.kind == "student" else "", right=False, spare=23),
         Column("status", lambda line: "" if line.status == "ok" else line.status, right=False),
+        Column("superseded by", lambda line: line.superseded, right=False),
         Column("reported", lambda line: cell_text(line.reported), right=False, spare=25),
     ]
     return [column for column in found if any(column.cell(line) for line in lines)]
@@ -127,22 +128,33 @@ def _against(line: Line) -> str:
     return f"{VERDICTS[line.against.verdict]} {printable(line.against.solver)}@{line.against.nfe}"
 
 
+def scope(table: Table) -> str:
+    """Suite and version of a table, and what has taken their place if something has."""
+    name = f"{table.suite}@{table.version}"
+    return f"{name}, SUPERSEDED by {table.superseded}" if table.superseded else name
+
+
 def heading(table: Table) -> str:
     """What a table is about, on one line."""
     provisional = " (provisional)" if table.provisional else ""
     smoke = ". SMOKE RUN, NOT A RESULT" if table.protocol.endswith(SMOKE) else ""
-    name = f"{table.suite}@{table.version}"
     return printable(
-        f"{name}: {table.title}. Budget {table.budget}, protocol {table.protocol}{provisional}{smoke}"
+        f"{scope(table)}: {table.title}. Budget {table.budget}, protocol {table.protocol}{provisional}{smoke}"
     )
 
 
+OLDER = "superseded: rows of different versions of a suite do not compare; ranks are among these rows."
 ONE_SEED = "one training seed: how much another training would differ is not known."
 
 
 def _sharing(lines: Sequence[Line]) -> str:
     ranges = any(line.ties[:1].isdigit() for line in lines)
     return "that share a letter, or whose ranges meet," if ranges else "that share a letter"
+
+
+def _over(overs: Collection[str]) -> str:
+    mixed = ", or over sampling repeats where there is one seed" if len(overs) > 1 else ""
+    return ("training seeds" if "seeds" in overs else "sampling repeats") + mixed
 
 
 def notes(table: Table) -> list[str]:
@@ -152,10 +164,8 @@ def notes(table: Table) -> list[str]:
     primary = next((column for column in table.columns if column.key == table.primary), None)
     title, digits = (primary.title, primary.digits) if primary else (table.primary, 3)
     overs = {value.over for line in students for value in line.metrics.values()}
-    over = "training seeds" if "seeds" in overs else "sampling repeats"
-    mixed = ", or over sampling repeats where there is one seed" if len(overs) > 1 else ""
     said = [
-        (bool(overs), f"± is half of the 95 % interval of the mean over {over}{mixed}."),
+        (bool(overs), f"± is half of the 95 % interval of the mean over {_over(overs)}."),
         (overs - {"seeds"}, f"{DAGGER} {ONE_SEED}"),
         (any(line.rank for line in lines), f"# is 1 + the number of rows clearly better in {title}."),
         (
@@ -180,11 +190,12 @@ def notes(table: Table) -> list[str]:
         *_measured_notes(lines, title),
         (students, "seeds: trainings in the row / trainings started."),
         (any(line.reported for line in lines), BESIDE),
-        *((True, note) for note in brought_notes(table.brought)),
+        (table.superseded, OLDER),
         (table.provisional, "provisional: the protocol does not pin its feature network yet."),
     ]
     shown = [note for applies, note in said if applies]
     failures = [f"{line.label}: {line.status}: {line.note}" for line in students if line.note]
+    shown += brought_notes(table.brought)
     return [printable(note) for note in (*shown, f"Made on {'; '.join(table.devices)}.", *failures)]
 
 

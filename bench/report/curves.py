@@ -9,7 +9,7 @@ from statistics import mean
 
 from bench.errors import UsageError
 from bench.record import Record
-from bench.report.table import FLOOR
+from bench.report.frame import FLOOR
 from bench.selector import Selector, parse_selector
 from bench.suite import Suite
 

@@ -98,6 +98,7 @@ def _extra(line: Line) -> dict[str, Value]:
     return {
         **{printable(name): calls for name, calls in roles.items()},
         **{name: value for name, value in known.items() if value is not None},
+        **({"superseded_by": line.superseded} if line.superseded else {}),
         **{f"sd_{name}": value for name, value in spread.items()},
         **_sources(line.reported),
     }

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bench.report.statistics import Aggregate, Estimate, clearly_better
+from bench.record import Record
+from bench.report.statistics import Aggregate, Estimate, clearly_better, estimate
+from bench.suite import Suite
+from bench.suite_protocol import SMOKE
+from metrics.protocols.registry import shipped_protocols
+
+FLOOR = "real"  # the anchor that draws real data
 
 
 @dataclass(frozen=True)
@@ -56,3 +62,31 @@ class Frame:
         ours = metrics[self.primary]
         better, worse = clearly_better(ours, theirs, self.better), clearly_better(theirs, ours, self.better)
         return Against(label, evaluations, theirs.mean, "better" if better else "worse" if worse else "level")
+
+
+def aggregate_of(protocol: str) -> Aggregate:
+    """What a protocol's headline is of its repeats: the mean, unless a shipped protocol says otherwise."""
+    law = shipped_protocols().get(protocol.removesuffix(SMOKE))
+    return law.repeats.aggregate if law else "mean"
+
+
+def frame_of(
+    suite: Suite, references: Sequence[Record], protocol: str, brought: Mapping[tuple[str, str], str]
+) -> Frame:
+    """The frame of a table from its references; anchors are fixed: no submitted solver moves a row."""
+    named, aggregate = {rows.solver for rows in suite.solver_rows}, aggregate_of(protocol)
+
+    def measured(kind: str) -> list[tuple[str, int, Estimate]]:
+        return [
+            (record.label, row.nfe, estimate([row.metrics[suite.primary]], aggregate))
+            for record in references
+            for row in record.rows
+            if record.kind == kind and record.status == "ok" and suite.primary in row.metrics
+            if kind != "solver" or record.label in named
+        ]
+
+    floors = [value.mean for label, _, value in measured("anchor") if label == FLOOR]
+    better = suite.column(suite.primary).better
+    return Frame(
+        suite.primary, better, floors[0] if floors else None, tuple(measured("solver")), aggregate, brought
+    )

@@ -78,7 +78,7 @@ def _entry(key: str) -> str:
 
 def table_data(table: Table, shown: Shown) -> dict[str, Any]:
     """What the plots of a table need."""
-    excess = Excess.of(shown.records, shown.suite)
+    excess = Excess.of(shown.records, shown.suite.model_copy(update={"version": table.version}))
     column = shown.suite.column(shown.suite.primary)
     return {
         "suite": table.suite,

@@ -17,7 +17,7 @@ from bench.report.views import Shown, lines_of, yardsticks
 
 CORE, METRICS, ANYTIME, COST, SETUP = "core", "metrics", "anytime", "cost", "setup"
 GROUPS = {
-    **dict.fromkeys(("NFE", "excess", "vs solver", "seeds"), CORE),
+    **dict.fromkeys(("NFE", "excess", "vs solver", "seeds", "superseded by"), CORE),
     **dict.fromkeys(("work", "latency", "memory", "samples/s"), COST),
 }  # of columns that are no metric; the rest is set-up
 STRIP = 96  # pixels of a whisker

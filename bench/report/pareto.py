@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.report.columns import scope
 from bench.report.table import Line, Table
 from bench.report.views import METHOD, NFE, ROW, Head, Shown, View, decimals, lines_of
 
@@ -62,7 +63,7 @@ def paretos(shown: Shown) -> list[View]:
             for p in points(table, column.better)
             if shown.shows(p.line)
         ]
-        title = f"Quality and latency: {table.suite}@{table.version}, budget {table.budget}"
+        title = f"Quality and latency: {scope(table)}, budget {table.budget}"
         heads = (
             METHOD,
             NFE,

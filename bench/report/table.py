@@ -16,17 +16,15 @@ from typing import Any
 from bench.record import Record, Row
 from bench.report.brought import Brought, columns_of, keys_of, values_of
 from bench.report.collect import identity
-from bench.report.frame import Against, Frame
+from bench.report.frame import Against, Frame, frame_of
 from bench.report.reported import numbers_for, with_reported
 from bench.report.rowid import record_digest, row_id
-from bench.report.statistics import Aggregate, Estimate, estimate, ranks, tie_letters
+from bench.report.statistics import Estimate, estimate, ranks, tie_letters
+from bench.report.superseded import with_superseded
 from bench.report.variance import VarianceSplit, spread_of_trainings
 from bench.reported import Reported
 from bench.suite import MetricColumn, Suite
-from bench.suite_protocol import SMOKE
-from metrics.protocols.registry import shipped_protocols
 
-FLOOR = "real"  # the anchor that draws real data
 UNRANKED = {
     "published": "published weights, not ranked: trained elsewhere, loaded and measured here",
     "external": "external, not ranked: samples that others made, evaluations as they state them",
@@ -48,6 +46,7 @@ class Line:
         reported: what the method's paper states at these evaluations; never ranked, in no statistic.
         rank, ties: None and "" for lines that are not ranked.
         id: names the row and the records behind it (``bench.report.rowid``).
+        superseded: of an older version of the suite: the row or the suite that stands for it now; else "".
     """
 
     label: str
@@ -76,6 +75,7 @@ class Line:
     spread: VarianceSplit | None = None
     id: str = ""
     reported: tuple[Reported, ...] = ()
+    superseded: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ class Table:
         floor: primary metric of real data against the reference, None without such a record.
         devices: what the records were made on.
         brought: the columns that plugins brought, which are the last of ``columns``.
+        superseded: the present version of the suite, where the table is of an older one; else "".
         reported: few-step numbers of the papers on the suite's data set; no part of any section.
     """
 
@@ -111,10 +112,14 @@ class Table:
     sections: tuple[Section, ...]
     reported: tuple[Reported, ...] = ()
     brought: tuple[Brought, ...] = ()
+    superseded: str = ""
 
 
 def tables(records: Iterable[Record], suite: Suite) -> list[Table]:
-    """One table per (version, protocol, budget) that has students; references alone make one of their own."""
+    """One table per (version, protocol, budget) that has students; references alone make one of their own.
+
+    Those of older versions of the suite come last.
+    """
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     records = list(records)
     brought = keys_of(records)
@@ -130,7 +135,7 @@ def tables(records: Iterable[Record], suite: Suite) -> list[Table]:
             chosen = [r for r in students if r.budget == budget], _references(others, budget), foreign
             made.append(_table(suite, version, protocol, budget, *chosen, brought))
     numbers = numbers_for(suite)
-    return [with_reported(table, numbers) for table in made]
+    return [with_reported(table, numbers) for table in with_superseded(made, suite)]
 
 
 def device(record: Record) -> str:
@@ -162,9 +167,9 @@ def _table(
     foreign: list[Record],
     brought: dict[tuple[str, str], str],
 ) -> Table:
-    records, pinned = [*students, *foreign, *references], suite.protocol
+    records = [*students, *foreign, *references]
     keys = {key for record in records for row in record.rows for key in row.metrics}
-    frame = replace(_frame(suite, references, aggregate_of(protocol)), brought=brought)
+    frame = frame_of(suite, references, protocol, brought)
     added = columns_of(records, brought)
     lines = _lines(students, frame)
     counts = sorted({line.nfe for line in lines if line.nfe is not None})
@@ -174,12 +179,8 @@ def _table(
     ]
     lost = sorted((line for line in lines if line.nfe is None), key=lambda line: (line.label, line.status))
     shown = sorted(_lines(references, frame), key=lambda li: (KINDS.index(li.kind), li.label, li.nfe or 0))
-    devices = sorted({device(r) for r in records})
     sections += [Section("no result", _named_apart(lost))] if lost else []
-    for kind, title in UNRANKED.items():
-        others = [line for line in _lines(foreign, frame) if line.kind == kind]
-        others.sort(key=lambda line: (line.nfe or 0, line.label))
-        sections += [Section(title, _named_apart(others))] if others else []
+    sections += _unranked(_lines(foreign, frame))
     sections += [Section("references", _named_apart(shown))] if shown else []
     return Table(
         suite=suite.name,
@@ -190,37 +191,21 @@ def _table(
         primary=suite.primary,
         columns=(*(c for c in suite.metrics if c.key in keys), *(column for column, _ in added)),
         floor=frame.floor,
-        provisional=pinned.provisional,
-        devices=tuple(devices),
+        provisional=suite.protocol.provisional,
+        devices=tuple(sorted({device(r) for r in records})),
         sections=tuple(sections),
         brought=tuple(one for _, one in added),
     )
 
 
+def _unranked(lines: list[Line]) -> list[Section]:
+    """A section for each kind of rows that others made."""
+    lines = sorted(lines, key=lambda line: (line.nfe or 0, line.label))
+    found = [(title, [line for line in lines if line.kind == kind]) for kind, title in UNRANKED.items()]
+    return [Section(title, _named_apart(others)) for title, others in found if others]
+
+
 KINDS = ("anchor", "solver", "teacher")
-
-
-def aggregate_of(protocol: str) -> Aggregate:
-    """What a protocol's headline is of its repeats: the mean, unless a shipped protocol says otherwise."""
-    law = shipped_protocols().get(protocol.removesuffix(SMOKE))
-    return law.repeats.aggregate if law else "mean"
-
-
-def _frame(suite: Suite, references: list[Record], aggregate: Aggregate) -> Frame:
-    named = {rows.solver for rows in suite.solver_rows}  # anchors are fixed: no submitted solver moves a row
-
-    def measured(kind: str) -> list[tuple[str, int, Estimate]]:
-        return [
-            (record.label, row.nfe, estimate([row.metrics[suite.primary]], aggregate))
-            for record in references
-            for row in record.rows
-            if record.kind == kind and record.status == "ok" and suite.primary in row.metrics
-            if kind != "solver" or record.label in named
-        ]
-
-    floors = [value.mean for label, _, value in measured("anchor") if label == FLOOR]
-    better = suite.column(suite.primary).better
-    return Frame(suite.primary, better, floors[0] if floors else None, tuple(measured("solver")), aggregate)
 
 
 def _lines(records: list[Record], frame: Frame) -> list[Line]:
