@@ -93,7 +93,8 @@ def worded(statement: Statement, rng: np.random.Generator) -> str:
     names = [_named(mention, rng) for mention in statement.mentions]
     if statement.relation is not None:
         names[-2:] = [f"{names[-2]} {_said(statement.relation.name, rng)} {names[-1]}"]
-    listed = " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+    last = " and " if statement.relation is None else ", and "  # "a and b above c" would say that both are
+    listed = last.join(part for part in (", ".join(names[:-1]), names[-1]) if part)
     ground = ""
     if statement.background is not None:
         ground = GROUNDS[rng.integers(len(GROUNDS))].format(_said(statement.background, rng))

@@ -41,9 +41,9 @@ from baselines.datasets.scenes import (
 from baselines.streams import numpy_generator
 
 DIGESTS = {
-    "train": "1c9d802ae69a5d83",
-    "held-out": "1f625cf01ef7f6de",
-    "compositional": "d276cf53e60cf5ef",
+    "train": "9198491a97bffd71",
+    "held-out": "669be36a835d9486",
+    "compositional": "5a891c442b4dfad6",
 }
 SHOWN = [captioned(split, 3, index) for split in SPLITS.values() for index in range(150)]
 RNG = numpy_generator(0, "falsehoods")

@@ -1,0 +1,204 @@
+"""The networks that score the drawn world: losses in closed form, and bars that weights must pass."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from baselines.datasets.captioned_scenes import CaptionedScenes
+from baselines.datasets.scene_captions import captioned
+from baselines.datasets.scenes import COMPOSITIONAL, HELD_OUT, KINDS, SIZES, TRAIN
+from bench import scorers
+from metrics.caption_ranking import caption_scores, ranked_first
+from metrics.features import shapes, shapes_clip
+from metrics.frechet import frechet_distance
+from metrics.moments import Moments
+
+ALL = len(KINDS) * (1 + len(SIZES)) + 4
+TEACH = "bench teach --suite shapes --part"
+trained_clip = pytest.mark.skipif(
+    not shapes_clip.WEIGHTS.is_file(),
+    reason=f"clip-shapes is not trained yet: {TEACH} clip",
+)
+trained_features = pytest.mark.skipif(
+    not shapes.WEIGHTS.is_file(),
+    reason=f"the features are not trained yet: {TEACH} features",
+)
+
+
+def towers(pictures: Tensor, texts: Tensor) -> Any:
+    """A CLIP that embeds as it is told."""
+    return SimpleNamespace(
+        encode_image=lambda images: pictures,
+        encode_text=lambda tokens: texts,
+        logit_scale=torch.tensor(10.0).log(),
+    )
+
+
+def test_contrastive_loss_by_hand() -> None:
+    """Two images, their captions, one hard caption of the first; nothing left out, then one pair."""
+    pictures, texts = torch.eye(2), torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6]])
+    images, tokens = torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(3, 36, dtype=torch.long)
+    logits = np.array([[10, 6, 8], [0, 8, 6]])
+
+    def row(values: Any, own: int) -> float:
+        return float(np.log(np.exp(np.array(values) - values[own]).sum()))
+
+    both = (row(logits[0], 0) + row(logits[1], 1)) / 2, (row(logits[:, 0], 0) + row(logits[:, 1], 1)) / 2
+    found = shapes_clip.contrastive_loss(towers(pictures, texts), images, tokens, torch.ones(2, 3).bool())
+    assert float(found) == pytest.approx(sum(both) / 2, rel=1e-5)
+    allowed = torch.tensor([[True, False, True], [True, True, True]])
+    less = (row([10, 8], 0) + row(logits[1], 1)) / 2, (row(logits[:, 0], 0) + 0) / 2
+    found = shapes_clip.contrastive_loss(towers(pictures, texts), images, tokens, allowed)
+    assert float(found) == pytest.approx(sum(less) / 2, rel=1e-5)
+
+
+def test_pixels_reach_the_network_as_open_clips_transform_gives_them() -> None:
+    from open_clip.transform import image_transform
+    from PIL import Image
+
+    images = CaptionedScenes(TRAIN, 0).rows(0, 3).images
+    transform = image_transform(32, is_train=False)
+    theirs = torch.stack([transform(Image.fromarray(image)) for image in images.transpose(0, 2, 3, 1)])
+    torch.testing.assert_close(shapes_clip.normalised(torch.from_numpy(images)), theirs, rtol=0, atol=1e-6)
+
+
+class Told:
+    """A CLIP that gives all captions one embedding, or finds the true one by its place."""
+
+    def __init__(self, knows: bool) -> None:
+        self.knows = knows
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return torch.tensor([[1.0, 0.0]]).expand(len(images), 2)
+
+    def texts(self, captions: list[str]) -> tuple[Tensor, int]:
+        angles = torch.arange(len(captions)) * (0.01 if self.knows else 0.0)
+        return torch.stack([angles.cos(), angles.sin()], dim=1), 0
+
+
+def test_trust_is_earned_by_telling_captions_apart() -> None:
+    for knows in (True, False):
+        found = scorers.trust(Told(knows), HELD_OUT, 12)  # type: ignore[arg-type]
+        assert found["first"] == float(knows) and found["scenes"] == 12 and found["false"] == 100
+        assert set(found["falls"].values()) == {float(knows)} and {"colour", "shape"} <= set(found["falls"])
+
+
+def test_ranking_counts_a_tie_as_lost_and_refuses_other_lengths() -> None:
+    assert ranked_first([np.array([0.5, 0.4]), np.array([0.5, 0.5]), np.array([0.1, 0.2])]) == pytest.approx(
+        1 / 3
+    )
+    with pytest.raises(ValueError, match="1 images and 2 lists"):
+        caption_scores(Told(True), torch.zeros(1, 3, 32, 32), [["a"], ["b"]])  # type: ignore[arg-type]
+
+
+def test_facts_are_those_of_the_graph() -> None:
+    shown = [captioned(TRAIN, 0, i) for i in range(30)]
+    found = scorers.facts(shown)
+    assert found.shape == (30, ALL)
+    for row, one in zip(found, shown, strict=True):
+        things = len(one.scene.things)
+        assert row.sum() == 2 * things + 1 and row[: len(KINDS)].sum() == things
+        first = one.scene.things[0]
+        assert row[KINDS.index((first.colour, first.shape))] == 1
+
+
+def test_corruption_keeps_most_pictures_and_grades_the_rest() -> None:
+    x = torch.from_numpy(CaptionedScenes(TRAIN, 0).rows(0, 64).images).float() / 255
+    found, amounts = shapes.corrupted(x, torch.Generator().manual_seed(0))
+    clean = (amounts == 0).all(dim=1)
+    error = (found - x).abs().mean(dim=(1, 2, 3))
+    assert 15 < int(clean.sum()) < 49 and error[clean].max() < 0.002 < error[~clean].min()
+    assert amounts.min() >= 0 and amounts.max() <= 1
+
+
+def untrained() -> shapes.ShapesNetwork:
+    network = shapes.ShapesNetwork(ALL)
+    network.initialise(torch.Generator().manual_seed(0))
+    network.set_whitening(torch.from_numpy(CaptionedScenes(TRAIN, 1).rows(0, 512).images))
+    return network
+
+
+def test_features_are_whitened_and_refuse_other_images() -> None:
+    extractor = shapes.ShapesExtractor(untrained(), "digest")
+    images = torch.from_numpy(CaptionedScenes(TRAIN, 1).rows(0, 512).images)
+    found = extractor(images)
+    assert found.shape == (512, 64) and extractor.dimension == 64 and extractor.sha256 == "digest"
+    assert float(torch.cov(found.double().T).trace()) == pytest.approx(64, rel=1e-3)
+    torch.testing.assert_close(extractor(images[:7]), found[:7], rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match=r"expected images \[B, 3, 32, 32\]"):
+        extractor(images[:, :, :16])
+
+
+@pytest.mark.parametrize("load", [shapes.load_shapes_extractor, shapes_clip.load_shapes_clip])
+def test_missing_weights_are_named(load: Any, tmp_path: Any) -> None:
+    with pytest.raises(ValueError, match="is not a file"):
+        load(tmp_path / "none.safetensors", None, "cpu")
+
+
+@pytest.mark.slow
+@trained_clip
+def test_clip_ranks_the_true_caption_first() -> None:
+    clip = shapes_clip.load_shapes_clip(None, None, "cpu")
+    found = scorers.trust(clip, HELD_OUT, 400, seed=1)
+    assert found["first"] >= 0.8
+    for change in ("colour", "shape", "relation", "binding"):
+        assert found["falls"][change] > 0.9, change
+    assert scorers.trust(clip, COMPOSITIONAL, 100, seed=1)["first"] > 0.5
+
+
+def blurred(images: np.ndarray, std: float) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    return np.rint(gaussian_filter(images.astype(float), (0, 0, std, std))).astype(np.uint8)
+
+
+def noisy(images: np.ndarray, std: float) -> np.ndarray:
+    noise = 255 * std * np.random.default_rng(0).standard_normal(images.shape)
+    return np.clip(np.rint(images + noise), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.slow
+@trained_features
+def test_features_earn_trust_as_those_of_digits_do() -> None:
+    """Distances rise with blur and noise and when kinds are missing; a shuffle of pixels' truth is far."""
+    extractor = shapes.load_shapes_extractor(None, None, "cpu")
+    scenes = CaptionedScenes(TRAIN, 99).rows(0, 3000)
+
+    def moments(images: np.ndarray) -> Moments:
+        return Moments.of(extractor(torch.from_numpy(images)).double().numpy())
+
+    reference = moments(scenes.images)
+    floor = frechet_distance(moments(CaptionedScenes(HELD_OUT, 99).rows(0, 3000).images), reference)
+
+    def rising(sets: list[np.ndarray]) -> list[float]:
+        found = [0.0, *(frechet_distance(moments(images), reference) for images in sets)]
+        assert (np.diff(found) > 0).all()
+        return found
+
+    blurs = rising([blurred(scenes.images, std) for std in (0.3, 0.45, 0.6, 0.8, 1.2, 2.0, 3.0)])
+    noises = rising([noisy(scenes.images, std) for std in (0.02, 0.05, 0.1, 0.2, 0.35, 0.6)])
+    assert blurs[3] > 5 * floor and noises[3] > 1.5 * floor
+    for name in ("colour", "shape"):
+        for value in {getattr(thing, name) for one in scenes.shown for thing in one.scene.things}:
+            kept = [all(getattr(t, name) != value for t in one.scene.things) for one in scenes.shown]
+            assert frechet_distance(moments(scenes.images[kept]), reference) > 5 * floor, value
+    few = np.tile(scenes.images[:60], (50, 1, 1, 1))
+    assert frechet_distance(moments(few), reference) > 2 * floor
+
+
+@pytest.mark.slow
+@trained_features
+def test_features_tell_the_attributes() -> None:
+    extractor = shapes.load_shapes_extractor(None, None, "cpu")
+    scenes = CaptionedScenes(HELD_OUT, 98).rows(0, 1000)
+    with torch.no_grad():
+        x = torch.from_numpy(scenes.images).double() / 255
+        logits = extractor.network.attributes(extractor.network(x))
+    right = (logits > 0) == scorers.facts(scenes.shown).bool()
+    assert float(right[:, : len(KINDS)].all(dim=1).double().mean()) > 0.9
