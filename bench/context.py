@@ -13,7 +13,7 @@ from baselines.diffusion.cond import Cond
 from baselines.distiller import Batch, Network, Space
 from baselines.networks.layers import initialise
 from baselines.streams import torch_generator
-from bench.meter import Meter, Metered, forward_flops
+from bench.meter import ALONE, Meter, Metered, Sharing, forward_flops
 
 Draw = Callable[[int, int], tuple[Tensor, Cond]]  # (batch number, size) -> clean data, condition
 
@@ -41,6 +41,7 @@ class RunContext:
         space: of the teacher; draw: the data iterator.
         meter: where work is counted; budget: units to spend; reference_flops: FLOPs of one unit.
         seed: of the training streams; data_free: batches carry no images.
+        share: how the networks' calls are shared out over processes.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class RunContext:
         data_free: bool = False,
         reference_flops: float = 1.0,
         device: str | torch.device = "cpu",
+        share: Sharing = ALONE,
     ) -> None:
+        self.share = share
         self.space, self.meter, self.budget, self.batch_size, self.seed = (
             space,
             meter,
@@ -88,7 +91,9 @@ class RunContext:
         if scaling is not None:
             plain = plain.rescaled(scaling)
         cost = getattr(init, "cost", 1.0)
-        shell = Metered(plain.to(self.device).eval().requires_grad_(trainable), role, self.meter, cost)
+        shell = Metered(
+            plain.to(self.device).eval().requires_grad_(trainable), role, self.meter, cost, self.share
+        )
         self.networks[role] = shell
         return shell
 
@@ -98,7 +103,7 @@ class RunContext:
             raise ValueError(f"network role {role!r} is already taken")
         initialise(module, torch_generator(self.seed, "init", len(self.networks)))
         cost = 0.0 if example is None else forward_flops(module, example.cpu()) / self.reference_flops
-        shell = Metered(module.to(self.device).train(), role, self.meter, cost)
+        shell = Metered(module.to(self.device).train(), role, self.meter, cost, self.share)
         self.networks[role] = shell
         return shell
 

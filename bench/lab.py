@@ -20,7 +20,7 @@ from bench.cell import Cell
 from bench.context import RunContext
 from bench.evaluation import evaluator_for
 from bench.evaluator import Evaluator
-from bench.meter import Meter, Metered, denoiser_flops
+from bench.meter import ALONE, Meter, Metered, Sharing, denoiser_flops
 from bench.models import open_teacher
 from bench.sampling import Inputs
 from bench.suite import Suite
@@ -71,12 +71,12 @@ class Lab:
         """Noise and conditions of samples, by the protocol."""
         return self.evaluator.inputs(self.space.shape)
 
-    def teacher(self, meter: Meter) -> Teacher:
+    def teacher(self, meter: Meter, share: Sharing = ALONE) -> Teacher:
         """The teacher in counting shells; the closed form stands for the network and costs one unit."""
-        exact = None if self.exact is None else Metered(self.exact, "teacher", meter)
-        return Teacher(self.space, Metered(self.net, "teacher", meter), exact)
+        exact = None if self.exact is None else Metered(self.exact, "teacher", meter, share=share)
+        return Teacher(self.space, Metered(self.net, "teacher", meter, share=share), exact)
 
-    def context(self, cell: Cell, meter: Meter) -> RunContext:
+    def context(self, cell: Cell, meter: Meter, share: Sharing = ALONE) -> RunContext:
         """The context of a student cell's training."""
         assert cell.method is not None and cell.preset is not None
         data_free = not cell.method.cls.needs.data
@@ -90,6 +90,7 @@ class Lab:
             data_free=data_free,
             reference_flops=self.reference_flops,
             device=self.device,
+            share=share,
         )
 
     def generator(self, cell: Cell, meter: Meter, students: Mapping[int, Any] | None = None) -> Generator:

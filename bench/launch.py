@@ -38,12 +38,14 @@ def execute(request: Request) -> int:
         beside = Beside(runner.bench, metrics, request.isolate, memory)
         records = beside.add(records, notes.append)
     except KeyboardInterrupt:
-        print(launcher.interrupted())
+        if launcher.speaks:
+            print(launcher.interrupted())
         raise
     finally:
         for watcher in watchers:
             watcher.close()
-    show(suite, records, notes)
+    if launcher.speaks:
+        show(suite, records, notes)
     failed = any(record.status not in ("ok", "truncated") for record in records)
     return int(failed or beside.failed(records))
 

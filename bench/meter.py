@@ -132,7 +132,9 @@ class Metered:
         return out
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        return self._count(self.share.call(self.plain, "__call__", *args, **kwargs), evaluations=self.evaluations)
+        return self._count(
+            self.share.call(self.plain, "__call__", *args, **kwargs), evaluations=self.evaluations
+        )
 
     def raw(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor:
         """Metered raw output F."""

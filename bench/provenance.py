@@ -55,7 +55,7 @@ def packages() -> dict[str, str]:
     return found
 
 
-def provenance(lab: Lab, cell: Cell) -> Provenance:
+def provenance(lab: Lab, cell: Cell, processes: int = 1) -> Provenance:
     """Provenance of a cell's result, now."""
     sha, dirty, diff = code_state()
     protocol = cell.suite.protocol
@@ -70,6 +70,7 @@ def provenance(lab: Lab, cell: Cell) -> Provenance:
         platform=f"{platform.system()} {platform.machine()}",
         device=device,
         threads=torch.get_num_threads(),
+        processes=processes,
         seeds={"train": cell.seed, "sample": protocol.seed, "curve": protocol.curve_seed},
         teacher_sha256=lab.teacher_sha256,
         teacher_form="network" if lab.exact is None else "exact",

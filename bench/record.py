@@ -143,6 +143,7 @@ class Provenance(Part):
     platform: str
     device: str
     threads: int
+    processes: int = Field(1, description="that shared the work of the cell")
     seeds: dict[str, int]
     teacher_sha256: str | None
     teacher_form: Literal["exact", "network", "unknown"]

@@ -43,6 +43,7 @@ class Request:
     jobs: int = 1
     launcher: str = "local"
     slurm: tuple[str, ...] = ()
+    processes: int | None = None
     command: str = "bench run"
 
 

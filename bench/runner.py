@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class Runner:
     def __init__(self, bench: Bench, apart: Apart | None) -> None:
         self.bench, self.store, self.reporter, self.apart = bench, bench.store, bench.reporter, apart
         self.predicted: dict[str, float] = {}  # seconds by cell id, where they were estimated
+        self.stages: Callable[[Bench, Cell, Path, Events], CellStages] = CellStages
 
     def finished(self, cell: Cell, *, anywhere: bool = False) -> Record | None:
         """The record of a cell that is done and would be made the same again; None for any other.
@@ -51,6 +53,10 @@ class Runner:
             return None
         record = read_record(path)
         return record if record.status in ("ok", "truncated") else None
+
+    def has_record(self, cell: Cell) -> bool:
+        """Whether a cell was given a record, of whatever status."""
+        return (self.store.root / cell.suite.id / cell.id / "record.json").is_file()
 
     def record_of(self, cell: Cell) -> Record:
         """The record that a cell was given last."""
@@ -93,7 +99,7 @@ class Runner:
         return record
 
     def _attempt(self, cell: Cell, folder: Path, events: Events) -> Record:
-        stage = CellStages(self.bench, cell, folder, events)
+        stage = self.stages(self.bench, cell, folder, events)
         try:
             if self.apart is not None and cell.method is not None and not cell.method.ships:
                 return self.apart.run(cell, folder, events)

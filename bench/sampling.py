@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -49,6 +50,19 @@ class NumberedInputs:
         return noise, Cond(label=noise.labels) if self.classes else Cond()
 
 
+class Team(Protocol):
+    """Processes that share out batches (``bench.distributed.group``)."""
+
+    def collected(self, makers: Sequence[Callable[[], Tensor]]) -> list[Tensor]: ...
+
+
+class Alone:
+    """This process makes all of them."""
+
+    def collected(self, makers: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
+        return [make() for make in makers]
+
+
 def draw_samples(
     generator: Generator,
     inputs: Inputs,
@@ -58,18 +72,25 @@ def draw_samples(
     steps: int,
     batch: int,
     device: torch.device,
+    team: Team | None = None,
 ) -> Tensor:
-    """Samples ``0 .. count`` of the block ``seed`` in model space, ``[count, *shape]`` on the CPU."""
-    parts = []
+    """Samples ``0 .. count`` of the block ``seed`` in model space, ``[count, *shape]`` on the CPU.
+
+    Whole batches go to the members of a team, so that a sample's bytes do not depend on how many there are.
+    """
+
+    def made(start: int) -> Tensor:
+        noise, cond = inputs(seed, range(start, min(start + batch, count)), device)
+        return generator.sample(noise, cond, steps).cpu()
+
     with torch.no_grad():
-        for start in range(0, count, batch):
-            noise, cond = inputs(seed, range(start, min(start + batch, count)), device)
-            parts.append(generator.sample(noise, cond, steps).cpu())
-    return torch.cat(parts)
+        return torch.cat((team or Alone()).collected([partial(made, s) for s in range(0, count, batch)]))
 
 
-def device_class(device: torch.device) -> str:
-    """What "same seed, same bytes" holds for: the device model and, on a CPU, the thread count."""
+def device_class(device: torch.device, processes: int = 1) -> str:
+    """What "same seed, same bytes" holds for: device model, threads on a CPU, processes that share a cell."""
     if device.type == "cpu":
-        return f"cpu-{torch.get_num_threads()}"
-    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
+        name = f"cpu-{torch.get_num_threads()}"
+    else:
+        name = str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
+    return name if processes == 1 else f"{name} x {processes}"

@@ -10,37 +10,43 @@ from typing import Literal
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
+from torch import Tensor
 
-from baselines.distiller import Distiller, Generator
+from baselines.distiller import Generator
 from bench.atomic import write_atomic
 from bench.cell import Cell
 from bench.closure import closure_digest
 from bench.events import Events, Heartbeat, write_status
 from bench.lab import Lab
 from bench.latency import Parts, measure_latency, measure_throughput
-from bench.meter import Meter, metered
-from bench.models import ReleasedStudent, released_student
+from bench.making import Student, draw_block, generator_of, load_snapshot, training_of
+from bench.meter import Meter
+from bench.models import released_student
 from bench.progress import Reporter
 from bench.provenance import provenance
 from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, Record, Row, Status
-from bench.sampling import device_class, draw_samples
+from bench.sampling import device_class
 from bench.store import Store, file_digest, read_json
-from bench.training import Snapshot, Training, snapshot_files
+from bench.training import Snapshot, snapshot_files
 from metrics.statistics import summarise
 
 AROUND = frozenset({"text encoder", "autoencoder"})  # roles called around the sampler, not evaluations of it
-Student = Snapshot | ReleasedStudent
 NEEDS: tuple[Literal["data", "labels", "pairs", "features"], ...] = ("data", "labels", "pairs", "features")
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all cells of a run share: the lab, the store, who watches, and the command to print in records."""
+    """What all cells of a run share: the lab, the store, who watches, and the command to print in records.
+
+    Attributes:
+        processes: that share the work of each cell.
+    """
 
     lab: Lab
     store: Store
     reporter: Reporter
     command: str
+    processes: int = 1
 
 
 def surroundings(bench: Bench) -> dict[str, str | None]:
@@ -52,7 +58,7 @@ def surroundings(bench: Bench) -> dict[str, str | None]:
         "teacher": bench.lab.teacher_sha256,
         "extractor": bench.lab.evaluator.extractor_sha256,
         "reference": bench.lab.evaluator.reference_sha256,
-        "device": device_class(bench.lab.device),
+        "device": device_class(bench.lab.device, bench.processes),
     }
 
 
@@ -66,7 +72,7 @@ class CellStages:
             bench.reporter,
             bench.command,
         )
-        self.cell, self.folder, self.events = cell, folder, events
+        self.cell, self.folder, self.events, self.processes = cell, folder, events, bench.processes
         self.made_with = surroundings(bench)
         self.current = "teacher"
         self.paths: dict[str, str] = {}
@@ -104,25 +110,18 @@ class CellStages:
         return self.note("distil", self.store.stage("distil", inputs, self._train))
 
     def _train(self, folder: Path) -> None:
-        meter = Meter()
-        context = self.lab.context(self.cell, meter)
-        assert self.cell.method is not None
-        method: Distiller = self.cell.method.cls(self.lab.teacher(meter), self.cell.config, context)
         report = Heartbeat(self.folder, self.events, self.reporter.training(self.cell.label))
-        Training(method, context, self.lab.law(self.cell), folder, self.cell.budget, report).run()
+        training_of(self.lab, self.cell, folder, report).run()
 
     def snapshot(self, path: Path) -> Snapshot:
         """Weights of a snapshot in the students' architecture."""
-        assert self.cell.method is not None
-        scaling = self.cell.method.cls.student_scaling(self.cell.config, self.lab.space)
-        return Snapshot(path, self.lab.entry.build, scaling, self.lab.device)
+        return load_snapshot(self.lab, self.cell, path)
 
     # ------------------------------------------------------------------ sample and score
 
     def generator(self, snapshot: Student | None, meter: Meter) -> Generator:
         """The cell's generator in counting shells."""
-        students = metered(snapshot.students, meter) if snapshot else None
-        return self.lab.generator(self.cell, meter, students)
+        return generator_of(self.lab, self.cell, snapshot, meter)
 
     def sample(self, snapshot: Student | None, steps: int, seed: int, count: int) -> Path:
         """Samples ``0 .. count`` of a block, with the evaluations counted; content-addressed."""
@@ -154,21 +153,16 @@ class CellStages:
         self, snapshot: Student | None, steps: int, seed: int, count: int
     ) -> tuple[np.ndarray, dict[str, float]]:
         """Samples as they are scored, and the evaluations counted per sample, by role."""
-        evaluator, meter = self.lab.evaluator, Meter()
+        evaluator = self.lab.evaluator
         if self.cell.kind == "anchor":
             return evaluator.anchor(self.cell.detail, count, seed), {}
-        with meter.during("sample"):
-            x = draw_samples(
-                self.generator(snapshot, meter),
-                self.lab.inputs,
-                seed=seed,
-                count=count,
-                steps=steps,
-                batch=self.cell.suite.protocol.batch,
-                device=self.lab.device,
-            )
-        counted = meter.by_role("forwards", "sample")
+        x, counted = self._block(snapshot, steps, seed, count)
         return evaluator.pixels(x), {role: calls / count for role, calls in counted.items()}
+
+    def _block(
+        self, snapshot: Student | None, steps: int, seed: int, count: int
+    ) -> tuple[Tensor, dict[str, float]]:
+        return draw_block(self.lab, self.cell, snapshot, steps, seed, count)
 
     def score(self, samples: Path, seed: int) -> dict[str, float]:
         """All metrics of a block of samples; content-addressed."""
@@ -279,7 +273,7 @@ class CellStages:
             status=status,
             rows=[],
             failure=failure,
-            provenance=provenance(self.lab, self.cell),
+            provenance=provenance(self.lab, self.cell, self.processes),
             command=self.command,
         )
 

@@ -77,7 +77,8 @@ class Training:
             self.take_due_snapshots()
             if self.context.work >= self.budget.work:
                 break
-            if self.budget.seconds is not None and self.seconds > self.budget.seconds:
+            limit = self.budget.seconds
+            if limit is not None and self.context.share.agreed(self.seconds > limit):
                 self.status = "truncated"
                 self.write_snapshot()
                 break

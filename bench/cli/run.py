@@ -44,7 +44,11 @@ Track = Annotated[
 Jobs = Annotated[
     int, typer.Option(min=1, help="cells worked on at once on this machine, each with a device of its own")
 ]
-LauncherName = Annotated[str, typer.Option("--launcher", help="local, slurm")]
+LauncherName = Annotated[str, typer.Option("--launcher", help="local, torchrun, slurm")]
+Processes = Annotated[
+    int | None,
+    typer.Option(min=1, help="that share a cell under torchrun [default: one a GPU, at least 2]"),
+]
 SlurmOptions = Annotated[
     list[str] | None,
     typer.Option(
@@ -78,6 +82,7 @@ def run(
     jobs: Jobs = 1,
     launcher: LauncherName = "local",
     slurm: SlurmOptions = None,
+    processes: Processes = None,
 ) -> None:
     """Run cells and print their leaderboard. Exit status 1 if a cell failed (the others ran)."""
     from bench.launch import execute
@@ -90,6 +95,6 @@ def run(
         isolate=isolate, memory_mib=plugin_memory, threads=threads, references=references,
         students=students, smoke=smoke, fail_fast=fail_fast,
         offline=offline, protocol=protocol, yes=yes, track=track, jobs=jobs,
-        launcher=launcher, slurm=tuple(slurm or ()), command=command,
+        launcher=launcher, slurm=tuple(slurm or ()), processes=processes, command=command,
     )  # fmt: skip
     raise typer.Exit(execute(request))

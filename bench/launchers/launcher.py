@@ -19,10 +19,11 @@ class Launcher(ABC):
     Attributes:
         request: as this process is to open its lab for it.
         lanes: cells worked on at the same time; each has a reporter of its own.
-        here: whether cells run on this machine, so that its speed says how long they take.
+        here: whether cells run in this process, so that its speed says how long they take.
+        speaks: whether this process tells the person what came out.
     """
 
-    lanes, here = 1, True
+    lanes, here, speaks = 1, True, True
 
     def __init__(self, request: Request) -> None:
         self.request = request

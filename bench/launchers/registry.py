@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bench.distributed.group import Group
 from bench.errors import UsageError, unknown
 from bench.launchers.crew import Crew
 from bench.launchers.launcher import InThisProcess, Launcher
 from bench.launchers.slurm import Slurm
+from bench.launchers.torchrun import InGroup, Torchrun
 from bench.request import Request
 
 
 def local(request: Request) -> Launcher:
-    """On this machine: cell by cell, or several beside each other."""
+    """On this machine: cell by cell, several at once, or each shared out over torchrun's processes."""
+    if Group.asked_for():
+        return InGroup(request)
     return InThisProcess(request) if request.jobs == 1 else Crew(request)
 
 
-LAUNCHERS: dict[str, Callable[[Request], Launcher]] = {"local": local, "slurm": Slurm}
+LAUNCHERS: dict[str, Callable[[Request], Launcher]] = {"local": local, "slurm": Slurm, "torchrun": Torchrun}
 
 
 def find_launcher(request: Request) -> Launcher:
@@ -34,4 +38,8 @@ def find_launcher(request: Request) -> Launcher:
         )
     if request.launcher != "slurm" and request.slurm:
         raise UsageError(f"--slurm {request.slurm[0]}: give it with --launcher slurm")
+    if request.launcher != "torchrun" and request.processes:
+        raise UsageError(f"--processes {request.processes}: give it with --launcher torchrun")
+    if request.launcher != "local" and Group.asked_for():
+        raise UsageError(f"--launcher {request.launcher}: torchrun started this process; leave it away")
     return LAUNCHERS[request.launcher](request)

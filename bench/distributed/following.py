@@ -1,0 +1,93 @@
+"""Who does what: rank 0 runs the cells and writes, the others take part in trainings and samples.
+
+A method that fails does so on every rank at the same place, since all of them compute the same; so a failed
+cell costs nothing else here either. A rank that is lost ends all of them: torchrun starts them again, and
+they go on from the checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+from torch import Tensor
+
+from bench.cell import Cell
+from bench.distributed.group import Group
+from bench.distributed.spread import Spread
+from bench.events import Events, Heartbeat
+from bench.lab import Lab
+from bench.making import Student, draw_block, load_snapshot, training_of
+from bench.models import ReleasedStudent, released_student
+from bench.stages import Bench, CellStages
+from bench.training import Training
+
+
+class Follower(Training):
+    """The same training as on rank 0, without its files."""
+
+    def write_snapshot(self) -> None:
+        self.check_finite()
+
+    def save(self) -> None:
+        self.check_finite()
+
+    def finish(self) -> None:
+        """Rank 0 writes what was spent."""
+
+
+class LeaderStages(CellStages):
+    """Stages of rank 0: it tells the others what it trains and draws, and they do it together."""
+
+    def __init__(self, bench: Bench, cell: Cell, folder: Path, events: Events, group: Group) -> None:
+        super().__init__(bench, cell, folder, events)
+        self.group = group
+
+    def _train(self, folder: Path) -> None:
+        self.group.tell(("train", self.cell.id, str(folder.resolve())))
+        report = Heartbeat(self.folder, self.events, self.reporter.training(self.cell.label))
+        training_of(self.lab, self.cell, folder, report, Spread(self.group)).run()
+
+    def _block(
+        self, snapshot: Student | None, steps: int, seed: int, count: int
+    ) -> tuple[Tensor, dict[str, float]]:
+        path = None if snapshot is None else str(snapshot.path.resolve())
+        self.group.tell(("draw", self.cell.id, path, steps, seed, count))
+        return together(self.group, self.lab, self.cell, snapshot, steps, seed, count)
+
+
+def follow(group: Group, lab: Lab, cells: dict[str, Cell]) -> None:
+    """Take part in what rank 0 orders, until it says that this was all."""
+    while (order := group.tell()) is not None:
+        what, cell, *rest = order
+        with suppress(Exception):  # rank 0 meets the same one and makes a record of it
+            if what == "train":
+                quiet = training_of(
+                    lab, cells[cell], Path(rest[0]), lambda share, scalars: None, Spread(group), Follower
+                )
+                quiet.run()
+            else:
+                path, *block = rest
+                together(group, lab, cells[cell], student_at(lab, cells[cell], path), *block)
+
+
+def student_at(lab: Lab, cell: Cell, path: str | None) -> Student | None:
+    """What rank 0 draws from."""
+    if path is None:
+        return None
+    if cell.released is None:
+        return load_snapshot(lab, cell, Path(path))
+    found: ReleasedStudent = released_student(cell.suite, cell.released, str(lab.device))
+    return found
+
+
+def together(
+    group: Group, lab: Lab, cell: Cell, student: Student | None, steps: int, seed: int, count: int
+) -> tuple[Tensor, dict[str, float]]:
+    """A block's samples, whole batches by each rank, and the evaluations of all of them."""
+    x, mine = draw_block(lab, cell, student, steps, seed, count, group)
+    counted: Counter[str] = Counter()
+    for one in group.everyone(mine):
+        counted.update(one)
+    return x, dict(counted)

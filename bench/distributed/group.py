@@ -1,0 +1,115 @@
+"""The processes of a run that share their work (torch.distributed under torchrun)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from bench.errors import BenchError
+
+TIMEOUT = timedelta(minutes=30)  # of one exchange: longer than any step may take
+
+
+@dataclass(frozen=True)
+class Group:
+    """Processes numbered ``0 .. size``; rank 0 leads.
+
+    Every method here is called by all of them, in the same order.
+    """
+
+    rank: int
+    size: int
+
+    @staticmethod
+    def asked_for() -> bool:
+        """Whether torchrun started this process beside others."""
+        return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+    @staticmethod
+    def join(device: str) -> Group:
+        """Meet the others: NCCL between GPUs, gloo between CPUs."""
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=TIMEOUT)
+        return Group(dist.get_rank(), dist.get_world_size())
+
+    def leave(self) -> None:
+        """Part from the others."""
+        dist.destroy_process_group()
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def tell(self, value: Any = None) -> Any:
+        """What rank 0 says, on every rank (any value that pickles)."""
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def everyone(self, value: Any) -> list[Any]:
+        """What each rank says, by rank."""
+        said: list[Any] = [None] * self.size
+        dist.all_gather_object(said, value)
+        return said
+
+    def agree(self, what: dict[str, Any]) -> None:
+        """Refuse ranks that differ in what decides numbers.
+
+        Raises:
+            BenchError: naming the first difference.
+        """
+        said = self.everyone((socket.gethostname(), what))
+        (first, expected), *others = said
+        for rank, (host, found) in enumerate(others, 1):
+            for key, value in expected.items():
+                if found.get(key) != value:
+                    raise BenchError(
+                        f"rank {rank} on {host}: {key} is {found.get(key)}, expected {value} as on rank 0 "
+                        f"({first}); run the same code and files everywhere"
+                    )
+
+    def collected(self, makers: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
+        """What the makers make, on every rank; each rank calls every ``size``-th of them."""
+        made: dict[int, Tensor] = {n: make() for n, make in enumerate(makers) if n % self.size == self.rank}
+        whole: list[Any] = []
+        for n in range(len(makers)):
+            box = [made.pop(n, None)]
+            dist.broadcast_object_list(box, src=n % self.size)
+            whole.append(box[0])
+        return whole
+
+    # ------------------------------------------------------------------ rows
+
+    def sizes(self, count: int) -> list[int]:
+        """How many of ``count`` rows each rank has: as even as can be, the first ones one more."""
+        each, more = divmod(count, self.size)
+        return [each + (rank < more) for rank in range(self.size)]
+
+    def rows(self, count: int) -> slice:
+        """The rows of this rank."""
+        sizes = self.sizes(count)
+        start = sum(sizes[: self.rank])
+        return slice(start, start + sizes[self.rank])
+
+    def gathered(self, mine: Tensor, count: int) -> Tensor:
+        """All ``count`` rows on every rank, from those that each has."""
+        sizes = self.sizes(count)
+        padded = mine.new_zeros(max(sizes), *mine.shape[1:])  # one size for all: that is what is exchanged
+        padded[: len(mine)] = mine
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    def summed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The sum over ranks of each tensor, in one exchange."""
+        flat = torch.cat([t.reshape(-1) for t in tensors])
+        dist.all_reduce(flat)
+        parts = flat.split([t.numel() for t in tensors])
+        return [part.view_as(t) for part, t in zip(parts, tensors, strict=True)]

@@ -1,0 +1,180 @@
+"""Calls shared out by rows: values, gradients and whole trainings equal those of one process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from thread_group import ThreadGroup, on_ranks
+from torch import nn
+
+from baselines.diffusion.cond import Cond
+from bench.cell import Cell, student_cells
+from bench.distributed.group import Group
+from bench.distributed.spread import Spread, spread
+from bench.errors import BenchError
+from bench.lab import Lab
+from bench.meter import ALONE, Meter, Sharing
+from bench.methods import MethodRegistry
+from bench.sampling import draw_samples
+from bench.suite import load_suite
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@given(count=st.integers(0, 50), size=st.integers(1, 7))
+def test_rows_are_shared_out_once_and_evenly(count: int, size: int) -> None:
+    slices = [Group(rank, size).rows(count) for rank in range(size)]
+    assert [i for rows in slices for i in range(rows.start, rows.stop)] == list(range(count))
+    sizes = [rows.stop - rows.start for rows in slices]
+    assert sizes == Group(0, size).sizes(count) and max(sizes) - min(sizes) <= 1
+
+
+class Net(nn.Module):
+    """Rows do not mix; one weight is frozen; a label and a number for all are taken too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.a = nn.Parameter(torch.randn(3, 3, generator=generator, dtype=torch.float64))
+        self.b = nn.Parameter(torch.randn(3, generator=generator, dtype=torch.float64), requires_grad=False)
+
+    def forward(self, x: torch.Tensor, sigma: Any, cond: Cond | None = None) -> torch.Tensor:
+        out = torch.tanh(x @ self.a) * sigma + self.b
+        return out if cond is None or cond.label is None else out * cond.label[:, None]
+
+
+def value_and_gradients(call: Any, net: Net, count: int) -> list[torch.Tensor]:
+    """Of a loss that couples the rows: outputs, and gradients in x and in the weights, by two routes."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(count, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    sigma = torch.rand(count, 1, generator=generator, dtype=torch.float64)
+    cond = Cond(label=torch.arange(count))
+    out = call(net, "__call__", x, sigma, cond)
+    again = call(net, "__call__", out, 0.5)  # a call on a call: gradients pass through inputs
+    loss = (out.sum(0) ** 2).sum() + (again.mean(0) ** 3).sum()
+    in_weights = torch.autograd.grad(loss, [net.a], retain_graph=True)[0]
+    in_x, in_a = torch.autograd.grad(loss, [x, net.a])
+    return [out.detach(), again.detach(), in_x, in_a, in_weights]
+
+
+@settings(max_examples=12, deadline=None)
+@given(count=st.integers(1, 9), size=st.integers(1, 4))
+def test_values_and_gradients_are_those_of_one_process(count: int, size: int) -> None:
+    expected = value_and_gradients(ALONE.call, Net(), count)
+    for found in on_ranks(size, lambda group: value_and_gradients(Spread(group).call, Net(), count)):
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_gradient_that_is_not_summed_would_be_seen() -> None:
+    """The bar means something: rows alone give another gradient of the weights."""
+    expected = value_and_gradients(ALONE.call, Net(), 6)[3]
+
+    def unsummed(group: ThreadGroup) -> torch.Tensor:
+        object.__setattr__(group, "summed", lambda tensors: list(tensors))
+        return value_and_gradients(Spread(group).call, Net(), 6)[3]
+
+    assert (on_ranks(2, unsummed)[0] - expected).abs().max() > 1e-3
+
+
+def test_weights_are_left_alone_where_nothing_is_learned() -> None:
+    net = Net().requires_grad_(False)
+
+    def work(group: ThreadGroup) -> torch.Tensor:
+        object.__setattr__(group, "summed", lambda tensors: pytest.fail("an exchange for nothing"))
+        x = torch.ones(5, 3, dtype=torch.float64, requires_grad=True)
+        spread(group, net, "__call__", x, 1.0).sum().backward()
+        assert x.grad is not None
+        return x.grad
+
+    first, second = on_ranks(2, work)
+    assert torch.equal(first, second) and first.abs().sum() > 0
+
+
+# ------------------------------------------------------------------ whole trainings
+
+FAST = ["sid", "dmd2[steps=1]", "lcm", "moment_matching[steps=8]", "ddil[base=lcm]"]
+SLOW = ["dmd", "dmd2[steps=4]", "progressive", "ddil[base=dmd2,steps=4]"]
+# the instant variant differentiates in forward mode, which threads cannot: see test_processes.py
+METHODS = [*FAST, *(pytest.param(label, marks=pytest.mark.slow) for label in SLOW)]
+STEPS, BATCH = 20, 15  # a batch that two ranks cannot halve
+
+
+@pytest.fixture(scope="module")
+def lab() -> Lab:
+    return Lab.open(load_suite("gmm2d"))
+
+
+def cell_of(label: str, lab: Lab) -> Cell:
+    (cell, *_), _ = student_cells(lab.suite, MethodRegistry(), (label,), "quick", (1, 2, 4, 8), 1)
+    assert cell.preset is not None
+    small = {"pairs": 30, "pair_steps": 2, "real_batches": 3, "warmup": 0, "ratio": 2}
+    known = {key: value for key, value in small.items() if key in type(cell.config).model_fields}
+    preset = cell.preset.model_copy(update={"batch": BATCH})
+    return replace(cell, preset=preset, config=cell.config.model_copy(update=known))
+
+
+def trained(lab: Lab, cell: Cell, share: Sharing) -> tuple[list[list[float]], float, dict[str, float]]:
+    """Scalars of the first steps, a sum over the student's weights, and the work by role."""
+    meter = Meter()
+    context = lab.context(cell, meter, share)
+    assert cell.method is not None
+    method = cell.method.cls(lab.teacher(meter, share), cell.config, context)
+    scalars = []
+    for _ in range(STEPS):
+        scalars.append([float(value) for value in method.step(context.next_batch()).values()])
+        context.advance()
+    students = method.students()
+    weights = students[max(students)].plain.parameters()
+    return scalars, sum(float(p.detach().double().abs().sum()) for p in weights), meter.by_role()
+
+
+@pytest.mark.parametrize("label", METHODS)
+def test_first_losses_are_those_of_one_process(label: str, lab: Lab) -> None:
+    cell = cell_of(label, lab)
+    losses, weights, work = trained(lab, cell, ALONE)
+    ranks = on_ranks(2, lambda group: trained(lab, cell, Spread(group)))
+    for found, sums, units in ranks:
+        for one, other in zip(found, losses, strict=True):
+            assert one == pytest.approx(other, rel=1e-5, abs=1e-5)
+        assert sums == pytest.approx(weights, rel=1e-6)
+        assert units == work  # every rank counts the work of all
+    assert ranks[0] == ranks[1]  # to the bit: nothing has to be sent round again
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_samples_are_the_same_bytes_for_any_number_of_processes(size: int, lab: Lab) -> None:
+    class Ancestral:
+        def sample(self, noise, cond, nfe):  # type: ignore[no-untyped-def]
+            x = noise.initial() * 80
+            for step in range(1, nfe + 1):
+                x = lab.net(x, 80.0 / step, cond) + noise.at(step)
+            return x
+
+    def draw(team: Group | None) -> torch.Tensor:
+        common: dict[str, Any] = {"seed": 3, "count": 50, "steps": 2, "batch": 8, "device": lab.device}
+        return draw_samples(Ancestral(), lab.inputs, **common, team=team)
+
+    expected = draw(None)
+    for found in on_ranks(size, draw):
+        assert torch.equal(found, expected)
+
+
+# ------------------------------------------------------------------ agreement
+
+
+def test_ranks_that_differ_are_refused() -> None:
+    digests = [{"torch": "2.9", "digest of teacher": "aa"}, {"torch": "2.9", "digest of teacher": "bb"}]
+    with pytest.raises(BenchError, match=r"rank 1 on .*: digest of teacher is bb, expected aa as on rank 0"):
+        on_ranks(2, lambda group: group.agree(digests[group.rank]))
+    assert on_ranks(2, lambda group: group.agree(digests[0])) == [None, None]
+
+
+def test_rank_0_decides_what_the_clock_says() -> None:
+    assert on_ranks(3, lambda group: Spread(group).agreed(group.rank == 0)) == [True] * 3
+    assert on_ranks(3, lambda group: Spread(group).agreed(group.rank != 0)) == [False] * 3
