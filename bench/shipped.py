@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -14,6 +15,7 @@ from bench.errors import AssetError
 # Beside the packages, in a checkout and where a wheel is installed: the one place they are read from.
 REPORTED = Path(__file__).resolve().parents[1] / "leaderboards" / "reported"
 FOLDERS = (("baselines", "weights"), ("metrics", "features/weights"))
+PIPELINE_RECORDS = ("diffusion_pytorch_model.json", "model.json")  # other JSON files of its parts are configs
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,18 @@ def shipped_weights(folders: dict[str, Traversable] | None = None) -> list[Weigh
         folders = {f"{package}/{folder}": resources.files(package) / folder for package, folder in FOLDERS}
     found = []
     for prefix, root in folders.items():
-        for item in root.iterdir() if root.is_dir() else ():
-            if item.name.endswith(".json"):
-                name = item.name.removesuffix(".json") + ".safetensors"
-                found.append(Weights(f"{prefix}/{name}", root / name, item))
+        for inside, folder in ((prefix, root), *_parts_of_pipelines(prefix, root)):
+            for item in folder.iterdir() if folder.is_dir() else ():
+                if item.name.endswith(".json") and (folder is root or item.name in PIPELINE_RECORDS):
+                    name = item.name.removesuffix(".json") + ".safetensors"
+                    found.append(Weights(f"{inside}/{name}", folder / name, item))
     return sorted(found, key=lambda weights: weights.name)
+
+
+def _parts_of_pipelines(prefix: str, root: Traversable) -> Iterator[tuple[str, Traversable]]:
+    """Folders of parts of the pipeline folders in a folder, with the prefixes they are shown by."""
+    for pipeline in root.iterdir() if root.is_dir() else ():
+        if pipeline.is_dir():
+            for part in pipeline.iterdir():
+                if part.is_dir():
+                    yield f"{prefix}/{pipeline.name}/{part.name}", part
