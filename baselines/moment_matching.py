@@ -112,8 +112,7 @@ class Alternating:
 
     @staticmethod
     def origin(teacher: Teacher) -> Network:
-        """What phi is a copy of: the conditional network, whether the teacher is guided or not."""
-        return teacher.net
+        return teacher.net  # the conditional one, whether the teacher is guided or not
 
     def __init__(self, method: MomentMatching) -> None:
         self.method, self.phi = method, Auxiliary(method.phi, method.teacher.denoiser)

@@ -24,6 +24,7 @@ from bench.errors import AssetError, UsageError, unknown
 from bench.files import find_file, proven_digest
 from bench.parts import Files, Model, PublishedStudent
 from bench.suite import Suite
+from bench.text_models import open_text, text_model
 
 BODIES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}  # on a GPU; a CPU computes in fp32
 Stored = StoredImages | StoredLatents
@@ -48,6 +49,8 @@ def teacher_model(suite: Suite) -> TeacherModel:
     Raises:
         UsageError: no such teacher, or a network of which the suite file gives other arguments than it takes.
     """
+    if suite.pipeline is not None:
+        return text_model(suite.pipeline)
     if suite.model is None:
         if suite.teacher not in TEACHERS:
             raise unknown("teacher", suite.teacher, TEACHERS, f"suite {suite.name}")
@@ -69,6 +72,9 @@ def open_teacher(suite: Suite, device: str = "cpu") -> OpenedTeacher:
     Raises:
         AssetError: weights are missing, damaged, or of another network than the suite's.
     """
+    if suite.pipeline is not None:
+        text = open_text(suite.pipeline, device)
+        return OpenedTeacher(text_model(suite.pipeline, device), text.net.to("cpu"), text.sha256)
     model = teacher_model(suite)
     if suite.model is None or suite.files is None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from metrics.protocols.record import Protocol as Law
 
@@ -32,6 +32,32 @@ class Model(Part):
     def shape(self) -> tuple[int, int, int]:
         """Of one sample."""
         return (self.channels, self.resolution, self.resolution)
+
+
+class Pipeline(Part):
+    """A text-to-image teacher: a diffusers pipeline folder, its data, the guidance under which it teaches."""
+
+    folder: str = Field(description="one that ships, by its suite's name; else an asset, or a path")
+    data: Literal["shapes"] = Field(description="captioned pictures that trainings draw from")
+    guidance: float = Field(ge=1, description="guidance scale of the teacher and of samples; 1: unguided")
+    learned: tuple[float, float] | None = Field(
+        None,
+        description="range of the scales that students learn, as an input; null: the one above, and none",
+    )
+    rank: int | None = Field(None, gt=0, description="students are changes of this rank (LoRA); null: whole")
+    prediction: str | None = Field(None, description="what the U-Net predicts, if known from elsewhere")
+    scaling_factor: float | None = Field(None, gt=0, description="of the latents of the U-Net's training")
+
+    @model_validator(mode="after")
+    def one_form(self) -> Pipeline:
+        """A low-rank change has no input for the scale."""
+        if self.learned and self.rank:
+            raise ValueError(
+                "found learned and rank; a low-rank student learns one scale: expected one of both"
+            )
+        if self.learned and not 1 <= self.learned[0] < self.learned[1]:
+            raise ValueError(f"learned = {list(self.learned)}: expected a range of scales from 1 upwards")
+        return self
 
 
 class Files(Part):

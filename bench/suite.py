@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from bench.budget import Budget
 from bench.errors import UsageError, unknown
-from bench.parts import Files, Model, Part, PublishedStudent, Resources, Smoke, is_place, placed
+from bench.parts import Files, Model, Part, Pipeline, PublishedStudent, Resources, Smoke, is_place, placed
 from bench.plugins.suites import brought_suites
 from bench.reported import ReportedOn
 from bench.suite_protocol import Protocol, PublishedProtocol
@@ -80,6 +80,7 @@ class Suite(Part):
     reported: ReportedOn | None = Field(None, description="the papers' numbers to show; they decide nothing")
     model: Model | None = Field(None, description="network of a published teacher")
     files: Files | None = Field(None, description="what a suite with 'model' reads")
+    pipeline: Pipeline | None = Field(None, description="a text-to-image teacher")
     published: tuple[PublishedStudent, ...] = Field((), description="students with released weights")
     smoke: Smoke = Smoke()
     resources: dict[str, Resources] = Field(
@@ -95,6 +96,8 @@ class Suite(Part):
             "files": self.files is not None,
             "protocol.evaluator = 'published'": isinstance(self.protocol, PublishedProtocol),
         }
+        if self.pipeline and any(given.values()):
+            raise ValueError("found a pipeline beside a model of images; expected one of both")
         if len(set(given.values())) > 1:
             found = ", ".join(name for name, there in given.items() if there)
             raise ValueError(f"found only {found}; expected all or none of {', '.join(given)}")
@@ -204,6 +207,9 @@ def parse_suite(path: Path) -> Suite:
 
 def anchored(suite: Suite, folder: Path) -> Suite:
     """The same suite with the paths in it made absolute from the folder of its file."""
+    if suite.pipeline is not None:
+        own = suite.pipeline.model_copy(update={"folder": placed(suite.pipeline.folder, folder)})
+        return suite.model_copy(update={"pipeline": own})
     if suite.files is None:
         return suite
     students = tuple(one.model_copy(update={"file": placed(one.file, folder)}) for one in suite.published)
@@ -238,6 +244,7 @@ def known_keys(loc: list[str]) -> list[str]:
         "protocol": Protocol,
         "model": Model,
         "files": Files,
+        "pipeline": Pipeline,
         "published": PublishedStudent,
         "smoke": Smoke,
         "metrics": MetricColumn,

@@ -37,7 +37,7 @@ class LowRank(nn.Module):
             self.up.weight.zero_()
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return self.base(x, *args, **kwargs) + self.scale * self.up(self.down(x))  # type: ignore[no-any-return]
+        return self.base(x, *args, **kwargs) + self.scale * self.up(self.down(x))
 
 
 def _factors(base: Any, rank: int) -> tuple[Any, Any]:

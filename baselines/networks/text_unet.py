@@ -70,7 +70,7 @@ class TextUNet(nn.Module):
     ) -> Tensor:
         text, strength = self._asked(x, text, w)
         with self._casting(x):
-            return self.unet(x, noise_label, text, timestep_cond=strength, return_dict=False)[0]  # type: ignore[no-any-return]
+            return self.unet(x, noise_label, text, timestep_cond=strength, return_dict=False)[0]
 
     def features(
         self,
@@ -89,7 +89,7 @@ class TextUNet(nn.Module):
             h = unet.conv_in(x)
             for block in unet.down_blocks:
                 h, _ = self._through(block, h, emb, text)
-            return self._through(unet.mid_block, h, emb, text)  # type: ignore[no-any-return]
+            return self._through(unet.mid_block, h, emb, text)
 
     @staticmethod
     def _through(block: Any, h: Tensor, emb: Tensor, text: Tensor) -> Any:

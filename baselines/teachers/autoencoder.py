@@ -33,7 +33,7 @@ class LatentDecoder:
         raw = latents.float().to(place) * self._channels(self.deviation, place)
         with torch.no_grad():
             pixels = self.autoencoder.decode(raw + self._channels(self.mean, place)).sample
-        return pixels.clamp(0, 1) * 2 - 1  # type: ignore[no-any-return]
+        return pixels.clamp(0, 1) * 2 - 1
 
     @staticmethod
     def _channels(values: np.ndarray, place: torch.device) -> Tensor:
@@ -56,13 +56,14 @@ class ScaledLatents:
         """fp32 ``[N, 3, fH, fW]`` of ``[N, C, H, W]``, cut to [-1, 1], on the autoencoder's device."""
         with torch.no_grad():
             raw = latents.float().to(next(self.autoencoder.parameters()).device) / self.factor
-            return self.autoencoder.decode(raw).sample.clamp(-1, 1)  # type: ignore[no-any-return]
+            return self.autoencoder.decode(raw).sample.clamp(-1, 1)
 
     def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
         """fp32 ``[N, C, H, W]`` of images ``[N, 3, fH, fW]``: the mean, or a draw for unit noise."""
+        place = next(self.autoencoder.parameters()).device
         with torch.no_grad():
-            law = self.autoencoder.encode(images.float()).latent_dist
-            return self.factor * (law.mean if noise is None else law.mean + law.std * noise)  # type: ignore[no-any-return]
+            law = self.autoencoder.encode(images.float().to(place)).latent_dist
+            return self.factor * (law.mean if noise is None else law.mean + law.std * noise.to(place))
 
 
 def load_autoencoder(folder: Path, device: str = "cpu") -> Any:

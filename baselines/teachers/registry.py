@@ -30,6 +30,10 @@ class WeightsError(ValueError):
     """A weight file is missing or does not have the digest that its record states."""
 
 
+def unguided(net: Denoiser) -> None:
+    """Students learn the network itself."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TeacherModel:
     """A teacher and its data: how to build its network, weights not yet set, and how to draw.
@@ -37,6 +41,7 @@ class TeacherModel:
     Attributes:
         draw: of the data; draw_conditions: what data-free methods are given, by default the same.
         exact: closed form, where there is one.
+        guide: what students learn under guidance from the network (None: the network itself).
     """
 
     space: Space
@@ -44,6 +49,7 @@ class TeacherModel:
     draw: Draw
     draw_conditions: Draw | None = None
     exact: Callable[[], Denoiser] | None = None
+    guide: Callable[[Denoiser], Denoiser | None] = unguided
 
     def draw_for(self, *, data_free: bool) -> Draw:
         """The data iterator of a method."""

@@ -6,13 +6,14 @@ conditions, latents to images. Only safetensors are read, and no socket is opene
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import Denoiser
 from baselines.diffusion.guidance import GuidedDenoiser, Strength, guided
 from baselines.diffusion.vp import EpsilonScaling, TimestepGrid
@@ -88,6 +89,11 @@ class TextTeacher:
     latents: ScaledLatents
     sha256: str
 
+    def condition(self, captions: Sequence[str], w: float | None = None) -> Cond:
+        """The condition of captions; ``w`` for networks whose input the guidance strength is."""
+        text = self.text(captions)
+        return Cond(text=text, w=None if w is None else torch.full((len(text),), w, device=text.device))
+
     def guided(self, strength: Strength) -> GuidedDenoiser | None:
         """What students learn under guidance (None at strength 0); shares the weights of ``net``.
 
@@ -124,13 +130,12 @@ def open_text_teacher(
     scaling = folder.scaling(prediction)
     check_fit(folder, scaling_factor)
     unet = load_unet(folder)
-    distilled = unet.config.time_cond_proj_dim is not None
     (form or Whole()).shape(unet)
     net = Denoiser(TextUNet(unet), scaling).eval().requires_grad_(False).to(device)
     text = load_text_encoder(folder, encodings, device)
     return TextTeacher(
         path,
-        text_space(folder, scaling, (text.context, text.width), guidable=not distilled),
+        text_space(folder, scaling),
         net,
         lambda: blank_net(folder, form or Whole(), scaling),
         text,
@@ -139,11 +144,10 @@ def open_text_teacher(
     )
 
 
-def text_space(
-    folder: PipelineFolder, scaling: EpsilonScaling, text: tuple[int, int], *, guidable: bool
-) -> Space:
-    """The latents of a pipeline: scaled to unit variance, noised in timesteps."""
+def text_space(folder: PipelineFolder, scaling: EpsilonScaling) -> Space:
+    """The latents of a pipeline, from its configs: scaled to unit variance, noised in timesteps."""
     config, grid, steps = folder.config("unet"), TimestepGrid(scaling), len(scaling.schedule)
+    text = folder.config("text_encoder")
     size = config["sample_size"]
     height, width = size if isinstance(size, list) else (size, size)
     return Space(
@@ -151,8 +155,8 @@ def text_space(
         sigma_min=scaling.sigma_min,
         sigma_max=scaling.sigma_max,
         sigma_data=1.0,
-        text=text,
-        unconditional=guidable,
+        text=(text["max_position_embeddings"], text["hidden_size"]),
+        unconditional=config.get("time_cond_proj_dim") is None,  # with an embedding it was distilled
         process=grid,
         law=KarrasIndexLaw(grid, 0, steps - 1, steps),
     )

@@ -24,7 +24,7 @@ class HiddenStates(nn.Module):
         self.model = model
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.model(ids)[0]  # type: ignore[no-any-return]
+        return self.model(ids)[0]
 
 
 class Tokens(NamedTuple):
@@ -101,7 +101,7 @@ class TextEncoder:
         """Encodings of at most ``CHUNK`` captions, always computed as a whole chunk."""
         rows = ids + [ids[0]] * (CHUNK - len(ids))
         place = next(getattr(self.model, "plain", self.model).parameters()).device
-        return self.model(torch.tensor(rows, device=place))[: len(ids)]  # type: ignore[no-any-return]
+        return self.model(torch.tensor(rows, device=place))[: len(ids)]
 
     def _noted(self, caption: str) -> Tokens:
         found = self.tokens(caption)

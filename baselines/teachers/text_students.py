@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -32,7 +33,7 @@ def load_text_student(teacher: TextTeacher, file: Path, scale: float = 1.0) -> D
         width = config.time_cond_dim if isinstance(config, DiffusersConfig) else 0
         net = blank_net(folder, StrengthInput(width) if width else Whole(), folder.scaling())
         weights = student_weights(folder, checkpoint, scale)
-        unet = net.model.unet
+        unet: Any = net.model.unet
         differ = sorted(
             name
             for name, value in unet.state_dict().items()

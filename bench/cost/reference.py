@@ -61,9 +61,8 @@ def reference_of(suite: Suite) -> Reference:
 
 
 def blank_cond(space: Space, count: int, device: torch.device) -> Cond:
-    """The first class for every sample; nothing where there are no classes."""
-    labels = torch.zeros(count, dtype=torch.long, device=device)
-    return Cond(label=labels if space.n_classes else None)
+    """A condition of the right form for every sample."""
+    return space.blank(count, device)
 
 
 def _saved(net: Denoiser, space: Space, count: int) -> int:

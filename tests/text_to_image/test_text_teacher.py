@@ -266,10 +266,10 @@ def test_a_plain_solver_counts_two_evaluations_a_step_under_guidance(teacher, co
 def test_latents_are_scaled_by_the_autoencoders_factor(teacher, original):
     images = torch.rand(2, 3, 16, 16, generator=torch_generator(0, "data")) * 2 - 1
     law = original.vae.encode(images).latent_dist
-    torch.testing.assert_close(teacher.latents.encode(images), FACTOR * law.mean)
+    torch.testing.assert_close(teacher.latents.encode(images), FACTOR * law.mean, rtol=1e-4, atol=1e-5)
     noise = latents(2)
     torch.testing.assert_close(
-        teacher.latents.encode(images, noise), FACTOR * (law.mean + law.std * noise), rtol=1e-5, atol=1e-6
+        teacher.latents.encode(images, noise), FACTOR * (law.mean + law.std * noise), rtol=1e-4, atol=1e-5
     )
     again = teacher.latents.decode(teacher.latents.encode(images))
     torch.testing.assert_close(again, original.vae.decode(law.mean).sample.clamp(-1, 1), rtol=1e-4, atol=1e-5)

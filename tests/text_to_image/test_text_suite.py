@@ -1,0 +1,137 @@
+"""A suite file that names a pipeline folder: its teacher, data and unit of budget; and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_pipeline import write_pipeline
+
+from baselines.diffusion.guidance import FixedStrength, GuidedDenoiser, UniformStrength
+from baselines.networks.low_rank import LowRank
+from bench.cost.reference import reference_of
+from bench.errors import AssetError, UsageError
+from bench.lab import Lab
+from bench.meter import Meter, denoiser_flops
+from bench.models import open_teacher, teacher_model
+from bench.parts import Pipeline
+from bench.suite import Suite, load_suite, parse_suite
+from bench.text_models import open_text, sampling_condition, strength_of
+
+SIDES = {"sample_size": 16, "cross_attention_dim": 16}  # latents of pictures of 32 x 32
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline for pictures of the drawn world."""
+    return write_pipeline(tmp_path_factory.mktemp("suites") / "drawn", **SIDES)
+
+
+def suite(folder: Path, **pipeline: object) -> Suite:
+    """A shipped suite with a text teacher in place of its own."""
+    part = Pipeline(**{"folder": str(folder), "data": "shapes", "guidance": 5.0, **pipeline})
+    return load_suite("digits").model_copy(update={"pipeline": part, "teacher": "drawn"})
+
+
+def test_the_space_is_known_without_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.text_models.open_text_teacher", None)
+    model = teacher_model(suite(folder))
+    assert model.space.shape == (4, 16, 16) and model.space.text == (12, 16) and model.space.unconditional
+    assert reference_of(suite(folder)).flops > 0
+
+
+def test_the_teacher_with_its_weights(folder: Path) -> None:
+    model, net, sha256 = open_teacher(suite(folder, learned=(3.0, 9.0)))
+    assert sha256 == open_text(suite(folder, learned=(3.0, 9.0)).pipeline).sha256
+    assert reference_of(suite(folder, learned=(3.0, 9.0))).flops == denoiser_flops(
+        net, model.space.shape, model.space.blank(1)
+    )
+    x0, cond = model.draw_for(data_free=False)(0, 1, 3)
+    assert x0.shape == (3, 4, 16, 16) and cond.text.shape == (3, 12, 16)
+    assert 2 <= cond.w.min() <= cond.w.max() <= 8  # scales less 1
+    free = model.draw_for(data_free=True)(0, 1, 3)
+    assert free[0].numel() == 0 and torch.equal(free[1].text, cond.text)
+    again = model.build()
+    again.load_state_dict(net.state_dict())
+    guide = model.guide(net)
+    assert isinstance(guide, GuidedDenoiser) and guide.model is net.model
+    assert torch.isfinite(guide(x0, 1.0, cond)).all()
+
+
+def test_forms_and_strengths(folder: Path) -> None:
+    plain, drawn, thin = (
+        suite(folder, **options).pipeline for options in ({}, {"learned": (2, 8)}, {"rank": 2})
+    )
+    assert strength_of(plain) == FixedStrength(4.0) and strength_of(drawn) == UniformStrength(1.0, 7.0)
+    assert teacher_model(suite(folder, guidance=1.0)).guide(open_text(plain).net) is None
+    kinds = [any(isinstance(m, LowRank) for m in open_text(p).net.modules()) for p in (plain, drawn, thin)]
+    assert kinds == [False, False, True]
+    model = open_text(drawn)
+    assert model.net.model.strength_width == 256 and open_text(plain).net.model.strength_width == 0
+    assert sampling_condition(drawn, model, ["a disc"]).w.tolist() == [4.0]
+    assert sampling_condition(plain, model, ["a disc"]).w is None
+
+
+def test_the_lab_gives_methods_the_guided_teacher(folder: Path) -> None:
+    lab = Lab.open(suite(folder))
+    meter = Meter()
+    teacher = lab.teacher(meter)
+    assert teacher.guided is teacher.denoiser and lab.reference_flops > 0
+    x0, cond = lab.entry.draw(0, 0, 2)
+    teacher.denoiser(x0, 1.0, cond)
+    teacher.net(x0, 1.0, cond)
+    assert meter.by_role("forwards") == {"teacher": 6} and meter.work() == 6
+    plain = Lab.open(load_suite("digits"))
+    assert plain.guided is None and plain.teacher(Meter()).denoiser.plain is plain.net
+
+
+PART = """
+[pipeline]
+folder = "./drawn"
+data = "shapes"
+guidance = 5.0
+"""
+
+
+@pytest.fixture
+def text() -> str:
+    """A shipped suite's file."""
+    from importlib import resources
+
+    return (resources.files("bench") / "suites" / "digits.toml").read_text(encoding="utf-8")
+
+
+def test_a_suite_file_names_a_folder_beside_it(text: str, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(text + PART)
+    found = parse_suite(tmp_path / "own.toml")
+    assert found.pipeline is not None and found.pipeline.folder == str(tmp_path / "drawn")
+    with pytest.raises(AssetError, match="drawn: no such file or folder, named in the suite file"):
+        teacher_model(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("guidance = 0.5", "greater than or equal to 1"),
+        ("guidance = 2\nlearned = [8.0, 2.0]", "expected a range of scales from 1 upwards"),
+        ("guidance = 2\nlearned = [2.0, 8.0]\nrank = 4", "a low-rank student learns one scale"),
+        ("guidance = 2\nguidence = 2", "guidance"),
+    ],
+)
+def test_parts_that_say_nothing_sensible_are_refused(
+    text: str, tmp_path: Path, change: str, words: str
+) -> None:
+    (tmp_path / "own.toml").write_text(text + PART.replace("guidance = 5.0", change))
+    with pytest.raises(UsageError, match=words):
+        parse_suite(tmp_path / "own.toml")
+
+
+def test_a_folder_of_something_else_is_an_asset_error(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    with pytest.raises(AssetError, match="no diffusers pipeline folder"):
+        teacher_model(suite(tmp_path / "none"))
+    lcm = write_pipeline(tmp_path / "lcm", time_cond_proj_dim=16, **SIDES)
+    model, net, _ = open_teacher(suite(lcm))
+    with pytest.raises(AssetError, match=r"guidance needs a network .* take strength 0 \(guidance scale 1\)"):
+        model.guide(net)
