@@ -12,7 +12,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**/*.md", "bench/presets/*.md")
-BOARDS = ("leaderboards/CLAIMS.md", "leaderboards/index.html", "leaderboards/*/*.*", "docs/site/*.*")
+BOARDS = ("leaderboards/CLAIMS.md", "leaderboards/index.html", "leaderboards/*/*.*", "docs/**/*.*")
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^)#\s]+)")
 VIEW = "---\nsearch: {{exclude: true}}\nhide: [toc]\n---\n# `{path}`\n\n{fence}{language}\n{text}\n{fence}\n"
 KEPT = (".md", ".html", ".png", ".csv", ".css", ".js", ".svg")  # no records, no Python
