@@ -39,7 +39,7 @@ def reference(key: str) -> str:
     """A paper under a heading of its own."""
     entry = bibliography()[key]
     field = dict(FIELD.findall(entry))
-    authors = " and ".join(
+    authors = ", ".join(
         " ".join(reversed(name.split(", "))) for name in field.get("author", "").split(" and ")
     )
     where = f" <{field['url']}>" if "url" in field else ""
@@ -99,7 +99,8 @@ def rows_of(method: str, table: Table) -> str:
 
 def on_page_content(text: str, **_: Any) -> str:
     """Formulas as MathML, which browsers set without a script."""
-    return FORMULA.sub(lambda found: formula(html.unescape(found[2]).strip(), found[1] == "div"), text)
+    made = FORMULA.sub(lambda found: formula(html.unescape(found[2]).strip(), found[1] == "div"), text)
+    return re.sub(r"</math>(?=[.,;:])", "</math>&#8288;", made)  # no line begins with what follows a formula
 
 
 def formula(tex: str, display: bool) -> str:
