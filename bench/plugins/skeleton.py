@@ -25,7 +25,7 @@ from baselines.generators import OneStep
 
 class Options(Settings):
     lr: float = Field(1e-3, gt=0, description="Adam rate")
-    solver_steps: int = Field(4, gt=0, description="Heun steps of the target; n steps are 2n - 1 evaluations")
+    solver_steps: int = Field(8, gt=0, description="Heun steps of the target; n steps are 2n - 1 evaluations")
 
 
 class $cls(Distiller):

@@ -27,7 +27,7 @@ from bench.report.views import Shown, View
 
 SCRIPTS = ("dom.js", "table.js", "plot.js", "charts.js", "record.js", "main.js")
 GRID_LIMIT = 250_000  # bytes of a picture of samples in the page; a larger one is left out
-FIRST = 40  # rows of a section before the reader asks for all, as table.js says it
+FIRST = 20  # rows of a section before the reader asks for all, as table.js says it
 PROFILE_ROWS = 40  # of a profile's table
 
 

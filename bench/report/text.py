@@ -7,8 +7,9 @@ import unicodedata
 
 def printable(text: str) -> str:
     """The text on one line, without control, format (bidirectional) and unassigned characters."""
-    kept = (c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
-    return " ".join("".join(kept).split())
+    if not text.isprintable():  # most are, and a table has tens of thousands
+        text = "".join(c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
+    return " ".join(text.split())
 
 
 def compact(value: float) -> str:

@@ -245,8 +245,37 @@ def test_a_long_section_shows_its_first_rows_until_asked(browser, tmp_path):
     file = tmp_path / "index.html"
     file.write_text(whole_page([shown(rows, load_suite("gmm2d"))], tmp_path))
     for page in opened(browser, file):
-        assert len(names(page)) == 40 and page.locator("#count").inner_text() == "60 rows"
+        assert len(names(page)) == 20 and page.locator("#count").inner_text() == "60 rows"
         page.locator("#board-0 thead th", has_text="SWD").get_by_role("button").dblclick()
         assert names(page)[0] == "m59"
         page.get_by_role("button", name="Show all 60 rows").click()
         assert len(names(page)) == 60 and page.locator("tr.more").count() == 0
+
+
+LAID_OUT = "node => node.checkVisibility({contentVisibilityAuto: true})"
+
+
+def test_what_is_out_of_sight_is_neither_laid_out_nor_drawn(browser, tmp_path):
+    """Work before the first interaction does not grow with the boards below."""
+    boards = []
+    for name in ("gmm2d", "gmm2d-grid"):
+        suite = load_suite(name)
+        rows = [
+            record(f"m{i}", [row(n, 9 + i / 10) for n in (1, 2, 4)], suite=name, protocol=suite.protocol.id)
+            for i in range(100)
+        ]
+        boards.append(shown(rows, suite))
+    (tmp_path / "index.html").write_text(whole_page(boards, tmp_path))
+    for page in opened(browser, tmp_path / "index.html"):
+        session = page.context.new_cdp_session(page)
+        session.send("Performance.enable")
+        found = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
+        elements = page.evaluate("document.querySelectorAll('*').length")
+        assert page.locator("tbody tr:not(.s):not(.more)").count() == 600, "all rows are in the page"
+        assert found["LayoutObjects"] < elements / 3
+        below = page.locator("#board-1 tbody tr:not(.s)").first
+        assert not below.evaluate(LAID_OUT) and page.locator("#board-1 svg").count() == 0
+        page.locator("#board-1 .plots").scroll_into_view_if_needed()
+        page.wait_for_selector("#board-1 svg", state="attached")
+        below.scroll_into_view_if_needed()
+        assert below.evaluate(LAID_OUT)

@@ -97,7 +97,7 @@ function filter() {
 }
 
 // the first rows of a section, and a button for the rest of a long one
-const FIRST = 40;
+const FIRST = 20;
 function show(section) {
   const { body, order, passing } = section, kept = new Set(passing);
   const limit = section.whole ? Infinity : FIRST;
