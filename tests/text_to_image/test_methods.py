@@ -1,4 +1,4 @@
-"""Every method on a latent, guided teacher of captions, through the contract alone, with counted evaluations."""
+"""Every method on a latent, guided teacher of captions, through the contract alone; evaluations are counted."""
 
 from __future__ import annotations
 
@@ -90,14 +90,34 @@ CASES: list[tuple[str, type[Distiller], dict[str, Any], int, dict[str, float]]] 
         {"auxiliary": 2 * 3, "student": 2},
     ),
     ("ddil-lcm", DDIL.bind(LCM), {"reflect": "off"}, 1, {"student": 1, "target": 1, "teacher": 2 * 25}),
+    (
+        "ddil-progressive",
+        DDIL.bind(ProgressiveDistillation),
+        {"first": 4, "bound": 3.0},
+        1,
+        {"student": 1, "teacher": 2 * (2 + 3 * 2)},
+    ),
+    (
+        "ddil-dmd2",
+        DDIL.bind(DMD2),
+        {"gan": "off", "warmup": 0, "bound": 3.0, "reflect": "dynamic"},
+        1,
+        {"student": 1, "fake": 2, "teacher": 2},
+    ),
 ]
 
 
-@pytest.mark.parametrize("strength", [DRAWN, FIXED], ids=["drawn", "fixed"])
-@pytest.mark.parametrize(
-    ("name", "cls", "options", "iterations", "expected"), CASES, ids=[c[0] for c in CASES]
-)
-def test_a_guided_teacher_counts_twice(teacher, strength, name, cls, options, iterations, expected):
+QUICK = ("lcm", "dmd2", "progressive")  # the other methods under a fixed strength are slow tests
+RUNS = [
+    pytest.param(*case, strength, id=f"{case[0]}-{law}", marks=[pytest.mark.slow] if slow else [])
+    for case in CASES
+    for law, strength in (("drawn", DRAWN), ("fixed", FIXED))
+    for slow in [strength is FIXED and case[0] not in QUICK]
+]
+
+
+@pytest.mark.parametrize(("name", "cls", "options", "iterations", "expected", "strength"), RUNS)
+def test_a_guided_teacher_counts_twice(teacher, name, cls, options, iterations, expected, strength):
     method = build(cls, teacher, strength, **options)
     before = weights_of(method)
     assert calls(method, iterations) == expected
