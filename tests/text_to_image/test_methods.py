@@ -1,4 +1,4 @@
-"""Every method on a latent, guided teacher of captions, through the contract alone; evaluations are counted."""
+"""Every method on a latent, guided teacher of captions, through the contract alone; evaluations counted."""
 
 from __future__ import annotations
 
