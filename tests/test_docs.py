@@ -20,7 +20,7 @@ from bench.meter import Meter
 from bench.methods import MethodRegistry, built_in, typed_options
 from bench.plugins.loading import load_methods
 from bench.presets import named_presets
-from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, Provenance, Record, Row
+from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, PluginMetric, Provenance, Record, Row
 from bench.references import bibliography
 from bench.report.describe import value_text
 from bench.report.protocols import value_text as protocol_value
@@ -309,7 +309,7 @@ def test_every_verb_and_option_is_documented(verb: str) -> None:
 
 @pytest.mark.parametrize(
     "part",
-    [Record, Row, MetricValue, Latency, CurvePoint, Cost, Failure, Provenance],
+    [Record, Row, MetricValue, PluginMetric, Latency, CurvePoint, Cost, Failure, Provenance],
     ids=lambda p: p.__name__,
 )
 def test_fields_of_a_record_are_documented(part: type[BaseModel]) -> None:
