@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 import socket
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -165,6 +167,25 @@ def test_search_knows_pages_and_no_sources(site: Path) -> None:
     index = (site / "search" / "search_index.js").read_text(encoding="utf-8")
     assert '"docs/methods/sid.html"' in index and '"docs/faq.html"' in index
     assert "sid.py.html" not in index
+
+
+@pytest.mark.parametrize(
+    ("repository", "source"),
+    [
+        (None, "../../baselines/sid.py.md"),
+        ("https://host.example/bench", "https://host.example/bench/blob/main/baselines/sid.py"),
+    ],
+)
+def test_links_to_sources_lead_to_the_repository_if_its_address_is_known(
+    repository: str | None, source: str
+) -> None:
+    hook = runpy.run_path(str(ROOT / "docs" / "site" / "paths.py"))["on_page_markdown"]
+    config = SimpleNamespace(config_file_path=str(ROOT / "mkdocs.yml"), repo_url=repository)
+    here = SimpleNamespace(file=SimpleNamespace(src_uri="docs/methods/sid.md"), is_homepage=False)
+    files = SimpleNamespace(src_uris={"docs/concepts.md": None, "CONTRIBUTING.md": None})
+    text = "[a](../../baselines/sid.py) [b](../concepts.md#cell) [c](../../CONTRIBUTING.md) [d](https://x.y)"
+    expected = text.replace("../../baselines/sid.py", source)
+    assert hook(text, page=here, config=config, files=files) == expected
 
 
 @pytest.mark.slow
