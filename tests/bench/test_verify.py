@@ -18,7 +18,10 @@ from safetensors.numpy import load_file, save_file
 from tiny import tiny_suite
 
 from bench.cli import main
-from bench.record import read_record
+from bench.closure import closure_digest
+from bench.evaluation import evaluator_for
+from bench.plugins.metric_job import MetricJob, values_here
+from bench.record import Failure, read_record
 from bench.report.levels import read_levels
 from bench.report.rowid import record_digest
 from bench.suite import load_suite
@@ -274,3 +277,53 @@ def test_equal_records_are_not_edited_by_verifying(cell: Path) -> None:
     before = copy.deepcopy(read_record(cell / "record.json"))
     verify(cell, "re-scored")
     assert read_record(cell / "record.json") == before
+
+
+METRIC = """
+from metrics.plugin import Metric
+
+
+class Spread(Metric):
+    name = "spread"
+    about = "standard deviation of samples"
+
+    def __init__(self, real, rng):
+        super().__init__(real, rng)
+        self.parts = []
+
+    def update(self, batch):
+        self.parts.append(batch.samples.ravel())
+
+    def value(self):
+        import numpy as np
+
+        return float(np.concatenate(self.parts).std())
+"""
+
+
+def test_metrics_of_plugins_are_measured_again(
+    cell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(job: MetricJob) -> list[float | Failure]:
+        return values_here(job, evaluator_for(job.suite), job.find())
+
+    monkeypatch.setattr("bench.verify.plugin_metrics.values_apart", here)
+    runs, plugin = tmp_path / "runs", tmp_path / "spread.py"
+    shutil.copytree(cell.parent.parent, runs)
+    plugin.write_text(METRIC)
+    words = ["--no-references", "--no-isolate", "--threads", "1", "--nfe", "1,2", "--method", "progressive"]
+    suite = str(cell.parent.parent.parent / "tiny.toml")
+    assert main(["run", "--suite", suite, *words, "--plugin", str(plugin), "--out", str(runs)]) == 0
+    folder = runs / cell.parent.name / cell.name
+    assert verify(folder, "re-scored", (plugin,)).problems == ()
+    verdict = verify(folder, "re-scored")
+    assert verdict.level == "self-reported"
+    assert "plugin_metrics.spread: no plugin here brings this metric" in verdict.problems[0]
+    record = json.loads((folder / "record.json").read_text())
+    consistent(record["plugin_metrics"]["spread"]["rows"]["2"], [1.0, 2.0])
+    (folder / "record.json").write_text(json.dumps(record))
+    plugin.write_text(METRIC + "# changed since\n")
+    closure_digest.cache_clear()
+    first, second = verify(folder, "re-scored", (plugin,)).problems
+    assert first.startswith("plugin_metrics.spread: 2 steps: repeat 0 is 1, measured again 0.")
+    assert second.endswith("; its source here is another")
