@@ -13,11 +13,9 @@ FORMAT = 1  # of this output; raised when a key changes its meaning
 
 
 def json_(tables: Sequence[Table]) -> str:
-    """``{"format": 1, "tables": [...]}`` with the fields of ``bench.report.table.Table``."""
-    return (
-        json.dumps({"format": FORMAT, "tables": [_plain(t) for t in tables]}, indent=1, allow_nan=False)
-        + "\n"
-    )
+    """``{"format": 1, "tables": [...]}`` with the fields of ``bench.report.table.Table``, a table a line."""
+    lines = ",\n".join(json.dumps(_plain(table), allow_nan=False) for table in tables)
+    return f'{{\n "format": {FORMAT},\n "tables": [\n{lines}\n ]\n}}\n'
 
 
 def _plain(table: Table) -> dict[str, Any]:
