@@ -16,6 +16,7 @@ from documented_files import small_gmm2d, write_files, write_published
 
 import bench.suite
 from bench.cli import VERBS, command, main
+from bench.cli.teach import parts_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,6 +28,7 @@ RUN_PAGES = [page for page in PAGES if any(each.words[0] == "bench" for each in 
 
 # The classes of commands. What is in none of them fails the test of its page.
 AS_IT_STANDS = frozenset(VERBS) - {"run", "prepare", "teach"}
+TRAINS = {"teach"}  # for hours: what it names is checked; tests/text_to_image/test_shapes_training.py trains
 ADDED = {  # words that make a command small, or answer its question; none that a page shows is left out
     "run": ("--smoke", "--yes"),
     "prepare": ("--yes",),
@@ -174,7 +176,7 @@ def play(page: str, reader: Path, whole: bool, output: pytest.CaptureFixture[str
                 server.files[path.relative_to(reader / "mirror").as_posix()] = path.read_bytes()
         for each in commands(page):
             heavy = any(each.page == page and each.text.startswith(text) for page, text in HEAVY)
-            if each.words[0] == "bench" and (whole or not heavy):
+            if each.words[0] == "bench" and each.words[1] not in TRAINS and (whole or not heavy):
                 check(each, reader, server.address, whole, output)
 
 
@@ -200,7 +202,7 @@ def test_no_command_escapes(page: str) -> None:
     for each in commands(page):
         known = each.words[0] in CHECKED or each.text in SHELL
         assert known, f"{each}: in no class of {Path(__file__).name}: run it, check it, or name it there"
-        if each.words[0] in CHECKED and each.words[0] != "bench":
+        if each.words[0] in CHECKED:
             CHECKED[each.words[0]](each.words[1:], str(each))
 
 
@@ -228,9 +230,12 @@ def verb_exists(words: list[str], where: str) -> None:
         assert set(words[1:]) <= {"--help"} or words[:1] == ["VERB"], where
         return
     assert words[0] in VERBS, f"{where}: no such verb"
-    known = {name for param in command().get_command(None, words[0]).params for name in param.opts}
-    known |= {name for param in command().get_command(None, words[0]).params for name in param.secondary_opts}
+    params = command().get_command(None, words[0]).params
+    known = {name for param in params for name in (*param.opts, *param.secondary_opts)}
     given = {word.partition("=")[0] for word in words if word.startswith("--")}
+    if words[0] in TRAINS and "--part" in words:
+        suite, part = (words[words.index(option) + 1] for option in ("--suite", "--part"))
+        assert part in parts_of(suite), f"{where}: no such part"
     assert given <= {*known, "--debug", "--help"}, f"{where}: no such option: {sorted(given - known)}"
 
 
