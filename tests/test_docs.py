@@ -20,7 +20,17 @@ from bench.meter import Meter
 from bench.methods import MethodRegistry, built_in, typed_options
 from bench.plugins.loading import load_methods
 from bench.presets import named_presets
-from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, PluginMetric, Provenance, Record, Row
+from bench.record import (
+    Cost,
+    CurvePoint,
+    Failure,
+    Latency,
+    MetricValue,
+    PluginMetric,
+    Provenance,
+    Record,
+    Row,
+)
 from bench.references import bibliography
 from bench.report.describe import value_text
 from bench.report.protocols import value_text as protocol_value
