@@ -25,7 +25,7 @@ POINTS = 1500  # of a scatter panel
 
 
 def publish_runs(suite: Suite, runs: Path, records: Path, budget: str | None = None) -> list[Path]:
-    """Publish the finished records of a suite; returns the files written.
+    """Publish the finished records of a suite; returns the files that changed.
 
     Raises:
         BenchError: nothing finished there.
@@ -38,14 +38,17 @@ def publish_runs(suite: Suite, runs: Path, records: Path, budget: str | None = N
         raise BenchError(
             f"{runs}: no finished cell of {suite.id}" + (f" at budget {budget}" if budget else "")
         )
-    written = []
-    for record in taken.values():
+    latest: dict[Path, Record] = {}  # of a cell that was made twice, by another code say
+    for record in sorted(taken.values(), key=lambda one: one.provenance.created):
         if record.protocol.endswith(SMOKE):
             raise UsageError(f"{runs}: {record.label} is of a smoke run, which is no result")
-        path = records / suite.name / file_name(record, suite)
         command = portable(shlex.split(record.command)[1:])
-        write_record(record.model_copy(update={"command": command}), path)
-        written.append(path)
+        latest[records / suite.name / file_name(record, suite)] = record.model_copy(
+            update={"command": command}
+        )
+    written = [path for path, record in latest.items() if not path.is_file() or read_record(path) != record]
+    for path in written:  # one that says the same keeps its bytes
+        write_record(latest[path], path)
     committed = collect(sorted((records / suite.name).glob("*.json")), suite)
     board = records.parent / suite.name
     tiles = sample_tiles(taken, runs)
