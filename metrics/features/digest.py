@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 
@@ -24,6 +25,12 @@ def checked_digest(extractor: str, weights: Path, sha256: str | None) -> str:
             "is another network's: fetch it again, or state its own digest"
         )
     return found
+
+
+def recorded_digest(weights: Path) -> str | None:
+    """The sha256 that the record of a training beside the weights states; None without one."""
+    record = weights.with_suffix(".json")
+    return json.loads(record.read_text(encoding="utf-8"))["sha256"] if record.is_file() else None
 
 
 def misfit(extractor: str, weights: Path, wanted: str, error: Exception) -> ValueError:

@@ -15,27 +15,21 @@ import torch
 from numpy.typing import ArrayLike
 from safetensors.torch import load
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from metrics.arrays import uint8_images
+from metrics.features.small_network import SmallNetwork
 
 WEIGHTS = Path(__file__).parent / "weights" / "digits.safetensors"
 CLASSES = 10
 DIMENSION = 32
 
 
-class DigitsNetwork(nn.Module):
-    """Convolutions on ``[N, 1, 8, 8]`` in [0, 1] to features ``[N, 32]``, with a linear head for each task.
-
-    Parameters are left unset: ``initialise`` draws them from a generator, ``load_state_dict`` reads them.
-    """
-
-    centre: Tensor
-    whiten: Tensor
+class DigitsNetwork(SmallNetwork):
+    """Convolutions on ``[N, 1, 8, 8]`` in [0, 1] to features ``[N, 32]``, with a head for each task."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        with torch.device("meta"):  # no draw from the global generator
+        with torch.device("meta"):
             self.conv1 = nn.Conv2d(1, width, 3, padding=1)
             self.conv2 = nn.Conv2d(width, width, 3, padding=1)
             self.conv3 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
@@ -44,24 +38,7 @@ class DigitsNetwork(nn.Module):
             self.classify = nn.Linear(DIMENSION, CLASSES)
             self.corruption = nn.Linear(DIMENSION, 2)  # blur and noise amounts
             self.redraw = nn.Linear(DIMENSION, 64)
-        self.to_empty(device="cpu")
-        # features = (activations - centre) @ whiten, from the training set
-        self.register_buffer("centre", torch.zeros(DIMENSION))
-        self.register_buffer("whiten", torch.eye(DIMENSION))
-
-    def initialise(self, generator: torch.Generator) -> None:
-        """Draw all weights (Kaiming normal, zero biases)."""
-        for layer in self.children():
-            assert isinstance(layer, nn.Conv2d | nn.Linear)
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear", generator=generator)
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Penultimate activations ``[N, 32]``, after a SiLU."""
-        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
-            x = F.silu(layer(x))
-        return F.silu(self.project(x.flatten(1)))
+        self.settle()
 
 
 class DigitsFeatures:
@@ -101,7 +78,7 @@ class DigitsFeatures:
         return self._whitened(activations), self.network.classify(activations).numpy()
 
     def _whitened(self, activations: Tensor) -> np.ndarray:
-        return ((activations - self.network.centre) @ self.network.whiten).numpy()
+        return self.network.whitened(activations).numpy()
 
     def _activations(self, images: ArrayLike, batch_size: int) -> Tensor:
         pixels = uint8_images(images, "digits")

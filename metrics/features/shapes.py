@@ -7,7 +7,6 @@ itself.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -15,10 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metrics.features.digest import checked_digest, misfit
+from metrics.features.digest import checked_digest, misfit, recorded_digest
 from metrics.features.digits_training import blur_matrix, whitening
 from metrics.features.extractor import Extra, Extractor, Features
 from metrics.features.resize import Resize
+from metrics.features.small_network import SmallNetwork
 
 WEIGHTS = Path(__file__).parent / "weights" / "shapes.safetensors"
 DIMENSION = 64
@@ -29,19 +29,16 @@ RIDGE = 0.1  # of the whitening
 REDRAWN = 10.0  # weight of the task "the picture"; each other task has 1
 
 
-class ShapesNetwork(nn.Module):
+class ShapesNetwork(SmallNetwork):
     """Convolutions on ``[N, 3, 32, 32]`` in [0, 1] to features ``[N, 64]``, with a linear head for each task.
 
     Args:
         facts: true-or-false attributes of a picture that one head tells.
     """
 
-    centre: Tensor
-    whiten: Tensor
-
     def __init__(self, facts: int) -> None:
         super().__init__()
-        with torch.device("meta"):  # no draw from the global generator
+        with torch.device("meta"):
             self.conv1 = nn.Conv2d(3, 24, 3, padding=1)
             self.conv2 = nn.Conv2d(24, 48, 3, stride=2, padding=1)
             self.conv3 = nn.Conv2d(48, 64, 3, stride=2, padding=1)
@@ -50,24 +47,7 @@ class ShapesNetwork(nn.Module):
             self.attributes = nn.Linear(DIMENSION, facts)
             self.corruption = nn.Linear(DIMENSION, 2)  # blur and noise amounts
             self.redraw = nn.Linear(DIMENSION, 3 * COARSE**2)
-        self.to_empty(device="cpu")
-        # features = (activations - centre) @ whiten, from scenes of the training
-        self.register_buffer("centre", torch.zeros(DIMENSION))
-        self.register_buffer("whiten", torch.eye(DIMENSION))
-
-    def initialise(self, generator: torch.Generator) -> None:
-        """Draw all weights (Kaiming normal, zero biases)."""
-        for layer in self.children():
-            assert isinstance(layer, nn.Conv2d | nn.Linear)
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear", generator=generator)
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Penultimate activations ``[N, 64]``, after a SiLU."""
-        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
-            x = F.silu(layer(x))
-        return F.silu(self.project(x.flatten(1)))
+        self.settle()
 
     @torch.no_grad()
     def set_whitening(self, images: Tensor) -> None:
@@ -121,8 +101,7 @@ class ShapesExtractor(Extractor):
             raise ValueError(
                 f"{self.name}: expected images [B, 3, {SIDE}, {SIDE}], found {list(images.shape)}"
             )
-        activations = self.network(images.double() / 255)
-        return Features(((activations - self.network.centre) @ self.network.whiten).float())
+        return Features(self.network.whitened(self.network(images.double() / 255)).float())
 
 
 def load_shapes_extractor(weights: Path | None, sha256: str | None, device: str) -> ShapesExtractor:
@@ -132,10 +111,7 @@ def load_shapes_extractor(weights: Path | None, sha256: str | None, device: str)
         ValueError: no such file, another digest, or tensors that do not fit.
     """
     weights = weights or WEIGHTS
-    record = weights.with_suffix(".json")
-    if sha256 is None and record.is_file():
-        sha256 = json.loads(record.read_text(encoding="utf-8"))["sha256"]
-    digest = checked_digest(ShapesExtractor.name, weights, sha256)
+    digest = checked_digest(ShapesExtractor.name, weights, sha256 or recorded_digest(weights))
     state = load_file(weights)
     try:
         network = ShapesNetwork(len(state["attributes.bias"]))

@@ -6,7 +6,6 @@ and trains and guides none.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metrics.features.clip import ClipFeatures
-from metrics.features.digest import checked_digest, misfit
+from metrics.features.digest import checked_digest, misfit, recorded_digest
 
 FOLDER = Path(__file__).parent / "weights"
 WEIGHTS = FOLDER / "shapes-clip.safetensors"
@@ -74,10 +73,7 @@ def load_shapes_clip(weights: Path | None, sha256: str | None, device: str) -> C
         ValueError: no such file, another digest, or tensors that do not fit.
     """
     weights = weights or WEIGHTS
-    record = weights.with_suffix(".json")
-    if sha256 is None and record.is_file():
-        sha256 = json.loads(record.read_text(encoding="utf-8"))["sha256"]
-    digest = checked_digest(NAME, weights, sha256)
+    digest = checked_digest(NAME, weights, sha256 or recorded_digest(weights))
     state = load_file(weights)
     try:
         with torch.random.fork_rng(devices=[]):  # its constructor draws weights that are replaced here
