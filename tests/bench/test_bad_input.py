@@ -91,7 +91,7 @@ def test_plugin_that_breaks_or_is_empty(tmp_path: Path, capsys: pytest.CaptureFi
     status, line = error(capsys, "run", "--suite", "gmm2d", "--plugin", str(broken))
     assert status == 2 and "raised RuntimeError on import: on import" in line
     status, line = error(capsys, "run", "--suite", "gmm2d", "--plugin", str(empty))
-    assert status == 2 and "defines no subclass of baselines.distiller.Distiller" in line
+    assert status == 2 and "defines neither a method, a subclass of baselines.distiller.Distiller" in line
 
 
 def test_output_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -172,6 +172,7 @@ def test_fail_fast_hands_out_no_more(bench: Bench) -> None:
 
 def test_an_interrupt_reaches_the_workers_and_ends_the_run(bench: Bench) -> None:
     cells = bench.cells("hangs", "hangs", "works")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 
     def interrupt() -> None:
         while sum(lane.process is not None for lane in bench.lanes) < 2:
@@ -179,8 +180,11 @@ def test_an_interrupt_reaches_the_workers_and_ends_the_run(bench: Bench) -> None
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        crew(bench, cells, 2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            crew(bench, cells, 2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert all(lane.process is None for lane in bench.lanes)
     assert not list(bench.store.root.rglob("record.json"))  # nothing is called lost that can be resumed
 
