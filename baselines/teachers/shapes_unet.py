@@ -43,7 +43,7 @@ class LatentRecipe(Recipe):
     dropped: float = 0.1
 
 
-RECIPE = LatentRecipe(iterations=8_500, batch=64, lr=8e-4, warmup=300, ema_half_life=20_000, seed=12)
+RECIPE = LatentRecipe(iterations=7_500, batch=64, lr=8e-4, warmup=300, ema_half_life=20_000, seed=12)
 
 
 class LatentTraining(Training):

@@ -15,7 +15,7 @@ from baselines.streams import torch_generator
 from baselines.teachers.resumable import Recipe, Training
 from baselines.teachers.shapes import scene_vae
 
-RECIPE = Recipe(iterations=9_000, batch=16, lr=2e-3, ema_half_life=5_000, seed=11)
+RECIPE = Recipe(iterations=5_000, batch=16, lr=2e-3, ema_half_life=5_000, seed=11)
 KL = 1e-4  # weight of the divergence, per latent number, beside the mean error of a pixel in [-1, 1]
 MEASURED = 2_048  # scenes that the scaling factor is measured on
 
