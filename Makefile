@@ -1,6 +1,7 @@
 # Every target makes .venv and installs what it needs; `make help` lists them.
 PYTHON ?= python3
 VENV   ?= .venv
+TIMINGS ?= runs/benchmarks
 BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 
@@ -33,8 +34,10 @@ check: $(READY)    ## lint, format, types, direction of imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_import_direction.py
 
-bench: $(READY)    ## timings (pytest-benchmark), ratios printed
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -m ''
+bench: $(READY)    ## timings and their ratios into runs/benchmarks.json and .md (TIMINGS=docs/benchmarks: the page)
+	mkdir -p $(dir $(TIMINGS))
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -m "" --benchmark-json=$(TIMINGS).json
+	$(BIN)/python tests/benchmarks/benchmark_page.py $(TIMINGS).json
 
 format: $(READY)   ## format and fix what can be fixed
 	$(BIN)/ruff format .

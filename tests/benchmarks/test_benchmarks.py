@@ -1,117 +1,101 @@
-"""Timings with pytest-benchmark: ``make bench``. Nothing asserts on seconds; the plugin prints ratios."""
+"""Timings of the parts around a training: samples, scores, start-up, a record's file, the runner."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from timing import Beside
 
-from baselines.distiller import Distiller
-from bench.cell import student_cells
-from bench.context import RunContext
+from baselines.generators import OneStep
 from bench.lab import Lab
-from bench.meter import Meter
-from bench.methods import MethodRegistry
+from bench.launch import execute
+from bench.record import Record, read_record, write_record
+from bench.request import Request
 from bench.sampling import draw_samples
 from bench.suite import load_suite
-from bench.training import Training
 
 SUITES = ["gmm2d", "digits"]
-METHODS = ["sid", "progressive"]
-
-
-def trainer(suite: str, method: str) -> tuple[Distiller, RunContext]:
-    """A method of a suite's preset, ready to step."""
-    loaded = load_suite(suite)
-    cells, _ = student_cells(loaded, MethodRegistry(), (method,), "quick", (1,), 1)
-    lab, meter = Lab.open(loaded), Meter()
-    context = lab.context(cells[0], meter)
-    assert cells[0].method is not None
-    return cells[0].method.cls(lab.teacher(meter), cells[0].config, context), context
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.mark.parametrize("suite", SUITES)
-@pytest.mark.parametrize("method", METHODS)
-def test_training_step(benchmark, suite: str, method: str) -> None:
-    distiller, context = trainer(suite, method)
-    distiller.step(context.next_batch())
-    benchmark.extra_info["units per step"] = context.work
+def test_one_step_samples(beside: Beside, suite: str) -> None:
+    lab, count = Lab.open(load_suite(suite)), 500
+    noise, cond = lab.inputs(0, range(count), lab.device)
+    x = noise.initial() * 2.5
 
-    def step() -> None:
-        distiller.step(context.next_batch())
-        context.advance()
+    def alone() -> None:
+        with torch.no_grad():
+            lab.net(x, 2.5, cond)
 
-    benchmark.pedantic(step, rounds=10, warmup_rounds=2)
+    def sample() -> None:
+        student = OneStep({1: lab.net}, 2.5)
+        draw_samples(student, lab.inputs, seed=0, count=count, steps=1, batch=count, device=lab.device)
 
-
-@pytest.mark.parametrize("suite", SUITES)
-def test_runner_around_the_step(benchmark, suite: str, tmp_path: Path) -> None:
-    """The same step inside the runner's loop: compare with ``test_training_step[sid-...]``."""
-    loaded = load_suite(suite)
-    cells, _ = student_cells(loaded, MethodRegistry(), ("sid",), "quick", (1,), 1)
-    lab, meter = Lab.open(loaded), Meter()
-    context = lab.context(cells[0], meter)
-    assert cells[0].method is not None
-    distiller = cells[0].method.cls(lab.teacher(meter), cells[0].config, context)
-    training = Training(distiller, context, lab.law(cells[0]), tmp_path, cells[0].budget, lambda *_: None)
-    benchmark.pedantic(training.iterate, rounds=10, warmup_rounds=2)
+    what = f"{count} samples in one step, {suite}"
+    beside("Samples and metrics", what, sample, {"the network alone": alone})
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_one_step_samples(benchmark, suite: str) -> None:
+def test_scoring(beside: Beside, suite: str) -> None:
     lab = Lab.open(load_suite(suite))
-    denoiser, sigma = lab.net, 2.5
-
-    class OneStep:
-        def sample(self, noise, cond, nfe):
-            return denoiser(noise.initial() * sigma, sigma, cond)
-
-    def sample() -> torch.Tensor:
-        return draw_samples(
-            OneStep(),
-            lab.inputs,
-            seed=0,
-            count=500,
-            steps=1,
-            batch=500,
-            device=lab.device,
-        )
-
-    benchmark.pedantic(sample, rounds=5, warmup_rounds=1)
+    count = lab.suite.protocol.samples
+    samples = lab.evaluator.anchor("real", count, 1)
+    what = f"all metrics of {count:,} samples, {suite}"
+    beside("Samples and metrics", what, lambda: lab.evaluator.score(samples, 1), rounds=3)
 
 
-@pytest.mark.parametrize("suite", SUITES)
-def test_scoring(benchmark, suite: str) -> None:
-    lab = Lab.open(load_suite(suite))
-    samples = lab.evaluator.anchor("real", lab.suite.protocol.samples, 1)
-    lab.evaluator.score(samples, 1)
-    benchmark.pedantic(lambda: lab.evaluator.score(samples, 1), rounds=3)
+@pytest.mark.parametrize("words", ["--help", "list suites", "leaderboard"])
+def test_start_up(beside: Beside, words: str) -> None:
+    """A command as a whole process, beside one that imports torch and ends."""
+
+    def start(*command: str) -> None:
+        subprocess.run([sys.executable, *command], check=True, capture_output=True, cwd=ROOT)
+
+    beside(
+        "Start-up and files",
+        f"bench {words}",
+        lambda: start("-m", "bench", *words.split()),
+        {"python -c 'import torch'": lambda: start("-c", "import torch")},
+        rounds=3,
+    )
 
 
-@pytest.mark.parametrize(
-    "words", [["-c", "import torch"], ["-m", "bench", "--help"], ["-m", "bench", "leaderboard"]], ids=" ".join
-)
-def test_start_up(benchmark, words: list[str]) -> None:
-    """``bench --help`` and ``bench leaderboard`` beside importing torch, as whole processes."""
-    root = Path(__file__).resolve().parent.parent.parent
-
-    def start() -> None:
-        subprocess.run([sys.executable, *words], check=True, capture_output=True, cwd=root)
-
-    benchmark.pedantic(start, rounds=3, warmup_rounds=1)
+def largest_record() -> Record:
+    """The longest of the committed ones."""
+    files = (ROOT / "leaderboards" / "records").glob("*/*.json")
+    return read_record(max(files, key=lambda path: path.stat().st_size))
 
 
+def test_record(beside: Beside, tmp_path: Path) -> None:
+    whole = largest_record()
+    plain = whole.model_dump(mode="json")
+
+    def alone() -> None:
+        (tmp_path / "plain.json").write_text(json.dumps(plain, indent=1, sort_keys=True))
+
+    references = {"json.dumps and write": alone}
+    beside(
+        "Start-up and files",
+        "a record of the leaderboards, written whole",
+        lambda: write_record(whole, tmp_path / "record.json"),
+        references,
+    )
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("suite", SUITES)
 def test_share_of_the_runner(benchmark, suite: str, tmp_path: Path, monkeypatch) -> None:
     """A whole quick run; ``extra_info`` holds the share that is not step, sampling or feature forward."""
-    import time
-    from collections import Counter
-
-    from bench.launch import execute
-    from bench.request import Request
+    from baselines.sid import SiD
+    from metrics.features.digits import DigitsFeatures
 
     spent: Counter[str] = Counter()
 
@@ -125,11 +109,8 @@ def test_share_of_the_runner(benchmark, suite: str, tmp_path: Path, monkeypatch)
 
         return call
 
-    from baselines.sid import SiD
-    from metrics.features.digits import DigitsFeatures
-
     monkeypatch.setattr(SiD, "step", timed("step", SiD.step))
-    monkeypatch.setattr("bench.stages.draw_samples", timed("sampling", draw_samples))
+    monkeypatch.setattr("bench.making.draw_samples", timed("sampling", draw_samples))
     monkeypatch.setattr(DigitsFeatures, "_activations", timed("features", DigitsFeatures._activations))
     request = Request(suite, ("sid",), "quick", references=False, out=tmp_path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from timing import Beside
 
 from bench.record import Cost, CurvePoint, Latency, MetricValue, Provenance, Record, Row
 from bench.report.formats import TABLE_RENDERERS
@@ -114,18 +115,18 @@ FORMS = {**TABLE_RENDERERS, "parquet": parquet, "terminal": terminal}
 
 
 @pytest.mark.parametrize("form", list(FORMS))
-def test_records_to_a_format(benchmark, boards, form: str) -> None:
-    benchmark.pedantic(lambda: FORMS[form](model(boards)), rounds=2, warmup_rounds=1)
+def test_records_to_a_format(beside: Beside, boards, form: str) -> None:
+    what = f"{RECORDS:,} records to {form}"
+    beside("Leaderboards", what, lambda: FORMS[form](model(boards)), rounds=1)
 
 
 def shown(boards: list[tuple[Suite, list[Record]]]) -> list[Shown]:
     return [Shown(suite, records, tables(records, suite)) for suite, records in boards]
 
 
-def test_records_to_the_page(benchmark, boards, tmp_path) -> None:
-    text = benchmark.pedantic(lambda: page(shown(boards), tmp_path), rounds=2)
-    benchmark.extra_info["bytes"] = len(text.encode())
-    assert len(text.encode()) <= LIMIT
+def test_records_to_the_page(beside: Beside, boards, tmp_path) -> None:
+    what = f"{RECORDS:,} records to the interactive page"
+    beside("Leaderboards", what, lambda: page(shown(boards), tmp_path), rounds=2, warm=0)
 
 
 def test_the_page_of_many_records_stays_small(boards, tmp_path) -> None:

@@ -1,12 +1,8 @@
-"""Metrics beside the libraries they stand for, same inputs and weights: ``make bench`` prints the ratios.
-
-Times are those of the process, so that other work on the machine weighs less; nothing asserts on seconds.
-"""
+"""Metrics beside the libraries they stand for, same inputs and weights."""
 
 from __future__ import annotations
 
 import hashlib
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from random_inception import photos, theirs, write_random_inception
+from timing import Beside, processor_seconds
 
 from baselines.diffusion.samplers import SOLVERS
 from baselines.generators import ODESolver
@@ -27,15 +24,7 @@ from metrics.features.stream import stream_moments
 from metrics.frechet import frechet_distance
 from metrics.moments import Moments, RunningMoments
 
-
-def cpu_seconds(call: Callable[[], Any], rounds: int) -> float:
-    """Least processor time of a call over rounds."""
-    found = []
-    for _ in range(rounds):
-        start = time.process_time()
-        call()
-        found.append(time.process_time() - start)
-    return min(found)
+PART = "Features and Frechet distances"
 
 
 def spectrum(seed: int, dimension: int = 2048) -> Moments:
@@ -46,50 +35,55 @@ def spectrum(seed: int, dimension: int = 2048) -> Moments:
     return Moments.of(features)
 
 
-def test_frechet_distance(benchmark, show) -> None:
-    """Aim: 8 times clean-fid and 3 times torch-fidelity."""
+def test_frechet_distance(beside: Beside) -> None:
     from cleanfid.fid import frechet_distance as clean_fid
     from torch_fidelity.metric_fid import fid_statistics_to_metric
 
     a, b = spectrum(0), spectrum(1)
-    ours = cpu_seconds(lambda: frechet_distance(a, b), 2)
     statistics = [{"mu": x.mean, "sigma": x.cov} for x in (a, b)]
-    fidelity = cpu_seconds(lambda: fid_statistics_to_metric(*statistics, verbose=False), 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        clean = cpu_seconds(lambda: clean_fid(a.mean, a.cov, b.mean, b.cov), 1)
-    benchmark.extra_info.update(
-        {"times torch-fidelity": round(fidelity / ours, 2), "times clean-fid": round(clean / ours, 2)}
+
+    def clean() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            clean_fid(a.mean, a.cov, b.mean, b.cov)
+
+    beside(
+        PART,
+        "Frechet distance, 2,048 features",
+        lambda: frechet_distance(a, b),
+        {"torch-fidelity": lambda: fid_statistics_to_metric(*statistics, verbose=False), "clean-fid": clean},
+        aims={"torch-fidelity": 0.33, "clean-fid": 0.125},
+        rounds=1,
+        warm=0,
     )
-    show(f"Frechet, d=2048: {fidelity / ours:.2f}x torch-fidelity, {clean / ours:.2f}x clean-fid")
-    benchmark.pedantic(lambda: frechet_distance(a, b), rounds=1)
 
 
-def test_inception_features(benchmark, show, tmp_path: Path) -> None:
-    """Aim: 2 times torch-fidelity's images per second, on the CPU."""
+def test_inception_features(beside: Beside, benchmark, tmp_path: Path) -> None:
     weights = tmp_path / "weights.pth"
     write_random_inception(weights)
     ours = load_extractor(
         "inception-torch-fidelity", weights, sha256=hashlib.sha256(weights.read_bytes()).hexdigest()
     )
-    reference, images = theirs(weights, ["2048"]), photos(32, 0)
-    ours(images[:8]), reference(images[:8])
-    times = [
-        (cpu_seconds(lambda: reference(images), 1), cpu_seconds(lambda: ours(images), 1)) for _ in range(2)
-    ]
-    fidelity, own = (min(column) for column in zip(*times, strict=True))
-    difference = float((ours(images[:8]) - reference(images[:8])[0]).abs().max())
-    benchmark.extra_info.update({"times torch-fidelity": round(fidelity / own, 2), "difference": difference})
-    show(f"Inception: {32 / own:.1f} images/s, {fidelity / own:.2f}x torch-fidelity, off by {difference:.1e}")
-    benchmark.pedantic(lambda: ours(images[:8]), rounds=1)
+    reference, images = theirs(weights, ["2048"]), photos(16, 0)
+    beside(
+        PART,
+        f"Inception features, {len(images)} images",
+        lambda: ours(images),
+        {"torch-fidelity": lambda: reference(images)},
+        aims={"torch-fidelity": 0.5},
+        rounds=2,
+    )
+    benchmark.extra_info["difference"] = float((ours(images[:2]) - reference(images[:2])[0]).abs().max())
 
 
 @pytest.mark.parametrize("rows", [64, 500])
-def test_streaming_moments(benchmark, rows: int) -> None:
-    """A batch of 2048 features into running moments: the part of FID that every image pays."""
+def test_streaming_moments(beside: Beside, rows: int) -> None:
+    """A batch of features into running moments: the part of FID that every image pays."""
     batch = torch.randn(rows, 2048, generator=torch.Generator().manual_seed(0))
-    running = RunningMoments().update(batch)
-    benchmark.pedantic(lambda: running.update(batch), rounds=3)
+    running, wide = RunningMoments().update(batch), batch.double()
+    product = {"the product of features, fp64": lambda: wide.T @ wide}
+    what = f"{rows} rows of 2,048 features into running moments"
+    beside(PART, what, lambda: running.update(batch), product, rounds=3)
 
 
 class Stopwatch:
@@ -99,14 +93,18 @@ class Stopwatch:
         self.call, self.seconds = call, 0.0
 
     def __call__(self, *args: Any) -> Any:
-        start = time.process_time()
+        start = processor_seconds()
         result = self.call(*args)
-        self.seconds += time.process_time() - start
+        self.seconds += processor_seconds() - start
         return result
 
+    def taken(self) -> float:
+        """The seconds so far; counts from 0 again."""
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
 
-def test_generate_and_measure(benchmark, show, tmp_path: Path, monkeypatch) -> None:
-    """Aim: 5 % over the forwards of generator and extractor. Digits at 35 evaluations, Inception."""
+
+def test_generate_and_measure(beside: Beside, tmp_path: Path, monkeypatch) -> None:
     weights = tmp_path / "weights.pth"
     write_random_inception(weights)
     extractor = load_extractor(
@@ -130,11 +128,14 @@ def test_generate_and_measure(benchmark, show, tmp_path: Path, monkeypatch) -> N
         pixels = torch.from_numpy(lab.evaluator.pixels(x)).expand(-1, 3, -1, -1)
         return stream_moments(extractor, pixels.split(32))
 
-    generate_and_measure(0)
-    denoise.seconds = see.seconds = 0.0
-    start = time.process_time()
-    generate_and_measure(1)
-    total, forwards = time.process_time() - start, denoise.seconds + see.seconds
-    benchmark.extra_info["over the forwards"] = round(total / forwards - 1, 4)
-    show(f"Generate and measure: {100 * (total / forwards - 1):.1f} % over the forwards ({forwards:.1f} s)")
-    benchmark.pedantic(lambda: generate_and_measure(2), rounds=1)
+    def forwards() -> float:
+        return denoise.taken() + see.taken()  # of the turn before
+
+    beside(
+        PART,
+        "64 digits by the teacher at 35 evaluations, and their Inception features",
+        lambda: generate_and_measure(1),
+        {"the forwards of both networks": forwards},
+        aims={"the forwards of both networks": 1.05},
+        rounds=1,
+    )

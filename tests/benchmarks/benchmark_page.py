@@ -1,0 +1,85 @@
+"""docs/benchmarks.md from docs/benchmarks.json: ``python tests/benchmarks/benchmark_page.py [JSON]``.
+
+Another JSON, such as the one that ``make bench`` writes, becomes a page beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+MEASURED = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.json"
+HEAD = """# Speed
+
+Written by `make bench`, from one run. Every line is timed beside its references, turn by turn, in the same
+process on the same inputs and weights; the ratio is of the two medians, so below 1 this code is the
+quicker. Times are processor time, at the number of threads below. Seconds depend on the machine and on what
+else ran there; ratios less so, and they are what this page is for.
+
+Measured on {date}: {processor}, {threads}, torch {torch}, code {code}. {load}
+"""
+AFTER = """
+*Alone* means: the very calls of networks that the step made, forwards and backwards with the same inputs,
+made again with nothing between them. The rest of a step is its losses, optimisers, clipping and random
+numbers; it weighs most where networks are small. `adm32` is ImageNet-64's architecture in a smaller size
+(32 x 32 pixels, 32 channels, random weights), under the defaults of each method.
+
+The published loops are the networks and losses of their authors, in the order of their updates, without
+loading of data. They lie outside this repository; `DISTILLBENCH_OFFICIAL=FOLDER make bench` finds them in
+`FOLDER/SiD` and `FOLDER/DMD2`, clones of [SiD](https://github.com/mingyuanzhou/SiD) and
+[DMD2](https://github.com/tianweiy/DMD2). Without them a line says *not measured*, as it does where no GPU
+was at hand. The aim 0.77 is 1.3 times as many images per second.
+"""
+
+
+def page(measured: dict[str, Any]) -> str:
+    """The page of a run."""
+    machine = measured["machine"]
+    plural = "thread" if machine["threads"] == 1 else "threads"
+    load = f"Programs that wanted a processor meanwhile, on average: {machine['load']}, this one among them."
+    facts = {**machine, "threads": f"{machine['threads']} {plural}", "load": load}
+    rows = sorted(measured["rows"], key=lambda row: row["part"])
+    parts = "".join(section(part, list(group)) for part, group in groupby(rows, key=lambda row: row["part"]))
+    return HEAD.format(**facts) + parts + "\n## How to read it\n" + AFTER
+
+
+def section(part: str, rows: list[dict[str, Any]]) -> str:
+    """A heading and its table."""
+    lines = [line for row in rows for line in lines_of(row)]
+    head = "| what | median | beside | ratio | aim |\n|---|---:|---|---:|---:|\n"
+    return f"\n## {part}\n\n{head}" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def lines_of(row: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A line for each reference, or one without."""
+    own = (row["what"], span(row["median"]))
+    if not row["ratios"]:
+        return [(*own, "", "", "")]
+    return [
+        (*own, name, "not measured" if ratio is None else f"{ratio:.2f}", aim(row["aims"].get(name)))
+        for name, ratio in row["ratios"].items()
+    ]
+
+
+def aim(value: float | None) -> str:
+    return "" if value is None else f"≤ {value:.2f}"
+
+
+def span(seconds: float) -> str:
+    """Three digits in the unit that suits."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+
+
+def main(words: list[str]) -> None:
+    """Write the page and print it."""
+    source = Path(words[0]) if words else MEASURED
+    text = page(json.loads(source.read_text(encoding="utf-8")))
+    source.with_suffix(".md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,182 @@
+"""Trainings that are ready to step, and their network calls made again alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from timing import processor_seconds
+from torch import Tensor, nn
+
+from baselines.diffusion.cond import Cond
+from baselines.diffusion.denoiser import Denoiser, EDMScaling
+from baselines.diffusion.ema import EMALaw
+from baselines.distiller import Distiller, Space, Teacher
+from baselines.networks.dhariwal_unet import DhariwalUNet
+from baselines.streams import torch_generator
+from bench.budget import Budget
+from bench.cell import student_cells
+from bench.context import RunContext
+from bench.lab import Lab
+from bench.making import training_of
+from bench.meter import Meter, Metered
+from bench.methods import MethodRegistry, typed_options
+from bench.selector import parse_selector
+from bench.suite import load_suite
+from bench.training import Training
+
+ADM = "adm32"  # ImageNet-64's architecture, narrow and with few blocks, weights drawn at random
+SHAPE, CLASSES, BATCH = (3, 32, 32), 10, 8
+ADM_OPTIONS: dict[str, Any] = {
+    "model_channels": 32, "channel_mult": (2, 4), "num_blocks": 1, "attn_resolutions": (16,), "dropout": 0.0,
+}  # fmt: skip
+
+
+@dataclass
+class Call:
+    """A network call of a training: what went in, what was asked of the backward pass."""
+
+    module: nn.Module
+    method: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    grad: bool
+    trained: list[bool]
+    gradient: Tensor | None = None
+
+    def take(self, gradient: Tensor) -> None:
+        """Remember the gradient with which a backward pass began."""
+        self.gradient = gradient.detach().clone()
+
+    def again(self) -> float:
+        """Make the call, and its backward pass if there was one; returns the seconds of both."""
+        weights = list(self.module.parameters())
+        for p, wanted in zip(weights, self.trained, strict=True):
+            p.requires_grad_(wanted)
+        inputs = [x for x in [*self.args, *weights] if isinstance(x, Tensor) and x.requires_grad]
+        start = processor_seconds()
+        with torch.set_grad_enabled(self.grad):
+            out = getattr(self.module, self.method)(*self.args, **self.kwargs)
+        if self.gradient is not None:
+            torch.autograd.grad(out, inputs, self.gradient, allow_unused=True)
+        return processor_seconds() - start
+
+
+@dataclass
+class Tape:
+    """Shares out nothing and remembers the calls made while it records (``bench.meter.Sharing``)."""
+
+    recording: bool = False
+    calls: list[Call] = field(default_factory=list)
+
+    def call(self, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
+        out: Tensor = getattr(module, method)(*args, **kwargs)
+        if self.recording:
+            kept = [alone(one) for one in args]
+            trained = [p.requires_grad for p in module.parameters()]
+            call = Call(module, method, kept, kwargs, torch.is_grad_enabled(), trained)
+            self.calls.append(call)
+            if out.requires_grad:
+                out.register_hook(call.take)
+        return out
+
+    def agreed(self, value: bool) -> bool:
+        return value
+
+    def again(self) -> float:
+        """All calls one after the other, nothing between them; returns their seconds."""
+        weights = [p for call in self.calls for p in call.module.parameters()]
+        before = [p.requires_grad for p in weights]
+        total = sum(call.again() for call in self.calls)
+        for p, wanted in zip(weights, before, strict=True):
+            p.requires_grad_(wanted)
+        return total
+
+
+def alone(value: Any) -> Any:
+    """A tensor cut from what made it; anything else as it is."""
+    return value.detach().clone().requires_grad_(value.requires_grad) if isinstance(value, Tensor) else value
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training ready to step, and the tape of its calls.
+
+    Attributes:
+        cycle: iterations after which the same calls come again (DMD2 trains its generator every other time).
+    """
+
+    training: Training
+    tape: Tape
+    cycle: int
+
+    @property
+    def method(self) -> Distiller:
+        return self.training.method
+
+    @property
+    def context(self) -> RunContext:
+        return self.training.context
+
+    def step(self) -> None:
+        """One cycle of the method alone."""
+        for _ in range(self.cycle):
+            self.method.step(self.context.next_batch())
+            self.context.advance()
+
+    def iterate(self) -> None:
+        """One cycle of the runner: the step, its watchdog, the evaluation average, the counters."""
+        for _ in range(self.cycle):
+            self.training.iterate()
+
+    def recorded(self) -> Case:
+        """The same once its calls are on the tape."""
+        self.tape.recording = True
+        self.step()
+        self.tape.recording = False
+        return self
+
+
+def case(where: str, selector: str, folder: Path) -> Case:
+    """A training of a method on a suite, or on the larger network, warmed up."""
+    tape, name = Tape(), selector.split("[")[0]
+    found = on_adm(selector, folder, tape) if where == ADM else on_suite(where, selector, folder, tape)
+    made = Case(found, tape, 2 if name in ("dmd2", "moment_matching") else 1)
+    for _ in range(2 // made.cycle):  # DMD samples its pairs, DDIL makes its first rollouts
+        made.step()
+    return made
+
+
+def on_suite(suite: str, selector: str, folder: Path, tape: Tape) -> Training:
+    """With the suite's preset."""
+    loaded = load_suite(suite)
+    cells, _ = student_cells(loaded, MethodRegistry(), (selector,), "quick", (1, 8), 1)
+    return training_of(Lab.open(loaded), cells[0], folder, lambda *_: None, tape)
+
+
+def on_adm(selector: str, folder: Path, tape: Tape) -> Training:
+    """With the method's own defaults and an average; images are noise, since values do not change times."""
+    space, meter = Space(SHAPE, CLASSES), Meter()
+    net = adm().to(memory_format=torch.channels_last)
+    batch, labels = torch.randn(BATCH, *SHAPE, generator=torch_generator(0, "data")), torch.arange(BATCH)
+    context = RunContext(
+        space, lambda number, size: (batch, Cond(label=labels)), meter, budget=1e9, batch_size=BATCH, seed=0,
+        share=tape,
+    )  # fmt: skip
+    parsed = parse_selector(selector)
+    method = MethodRegistry().find(parsed.name)
+    teacher = Teacher(space, Metered(net, "teacher", meter, share=tape))
+    distiller = method.cls(teacher, typed_options(method, {}, parsed), context)
+    law = EMALaw(half_life=500_000 if parsed.name == "sid" else 0)
+    return Training(distiller, context, law, folder, Budget(work=1e9), lambda *_: None)
+
+
+def adm() -> Denoiser:
+    """The larger network, frozen."""
+    network = DhariwalUNet(SHAPE[-1], SHAPE[0], CLASSES, **ADM_OPTIONS)
+    generator = torch_generator(0, "init")
+    for p in network.parameters():  # all of them at work: published zeros at the ends would hide differences
+        nn.init.normal_(p, std=0.02, generator=generator)
+    return Denoiser(network, EDMScaling(0.5)).eval().requires_grad_(False)

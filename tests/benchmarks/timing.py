@@ -1,0 +1,76 @@
+"""A call timed beside its references, turn by turn, so that all of them meet the same neighbours."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+Reference = Callable[[], Any] | None  # None: it is not here, so it is not measured
+
+
+def processor_seconds() -> float:
+    """Processor time of this process and of those that it waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def seconds_of(call: Callable[[], Any]) -> float:
+    """Processor time of a call, or what it says that it took, if it returns a float."""
+    start = processor_seconds()
+    said = call()
+    return said if isinstance(said, float) else processor_seconds() - start
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Runs a benchmark and keeps how long it takes next to others: below 1 it is the quicker."""
+
+    benchmark: Any
+    show: Callable[[str], None]
+
+    def __call__(
+        self,
+        part: str,
+        what: str,
+        call: Callable[[], Any],
+        references: Mapping[str, Reference] | None = None,
+        *,
+        aims: Mapping[str, float] | None = None,
+        rounds: int = 5,
+        warm: int = 1,
+    ) -> None:
+        """Time ``call`` over rounds, each after one of every reference.
+
+        Args:
+            part: heading under which it stands; what: its line there.
+            references: by name; one that returns a float says itself how long it took.
+            aims: largest ratio of the medians wanted, by reference.
+            warm: rounds of each beforehand that do not count.
+        """
+        references = references or {}
+        here = {name: one for name, one in references.items() if one is not None}
+        for one in [*here.values(), call] * warm:
+            one()
+        spent: dict[str, list[float]] = {name: [] for name in ["", *here]}
+
+        def others() -> None:
+            for name, one in here.items():
+                spent[name].append(seconds_of(one))
+
+        self.benchmark.group = part
+        self.benchmark.pedantic(lambda: spent[""].append(seconds_of(call)), setup=others, rounds=rounds)
+        own = median(spent[""])
+        ratios = {name: own / median(spent[name]) if name in here else None for name in references}
+        info = self.benchmark.extra_info
+        info.update(
+            what=what,
+            ratios={name: ratio and round(ratio, 3) for name, ratio in ratios.items()},
+            aims=aims or {},
+        )
+        told = [
+            f"{ratio:.3f} of {name}" if ratio else f"{name} not measured" for name, ratio in ratios.items()
+        ]
+        self.show(f"{part}: {what}: {own * 1e3:.4g} ms{''.join(f', {one}' for one in told)}")
