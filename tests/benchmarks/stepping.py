@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import processor_seconds
+from timing import Took, processor_seconds
 from torch import Tensor, nn
 
 from baselines.diffusion.cond import Cond
@@ -85,14 +85,14 @@ class Tape:
     def agreed(self, value: bool) -> bool:
         return value
 
-    def again(self) -> float:
+    def again(self) -> Took:
         """All calls one after the other, nothing between them; returns their seconds."""
         weights = [p for call in self.calls for p in call.module.parameters()]
         before = [p.requires_grad for p in weights]
         total = sum(call.again() for call in self.calls)
         for p, wanted in zip(weights, before, strict=True):
             p.requires_grad_(wanted)
-        return total
+        return Took(total)
 
 
 def alone(value: Any) -> Any:

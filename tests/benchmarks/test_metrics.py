@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from random_inception import photos, theirs, write_random_inception
-from timing import Beside, processor_seconds
+from timing import Beside, Took, processor_seconds
 
 from baselines.diffusion.samplers import SOLVERS
 from baselines.generators import ODESolver
@@ -128,8 +128,8 @@ def test_generate_and_measure(beside: Beside, tmp_path: Path, monkeypatch) -> No
         pixels = torch.from_numpy(lab.evaluator.pixels(x)).expand(-1, 3, -1, -1)
         return stream_moments(extractor, pixels.split(32))
 
-    def forwards() -> float:
-        return denoise.taken() + see.taken()  # of the turn before
+    def forwards() -> Took:
+        return Took(denoise.taken() + see.taken())  # of the turn before
 
     beside(
         PART,

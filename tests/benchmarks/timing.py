@@ -17,11 +17,15 @@ def processor_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
+class Took(float):
+    """Seconds that a call says it took, where not all of it counts."""
+
+
 def seconds_of(call: Callable[[], Any]) -> float:
-    """Processor time of a call, or what it says that it took, if it returns a float."""
+    """Processor time of a call, or what it says that it took."""
     start = processor_seconds()
     said = call()
-    return said if isinstance(said, float) else processor_seconds() - start
+    return said if isinstance(said, Took) else processor_seconds() - start
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Beside:
 
         Args:
             part: heading under which it stands; what: its line there.
-            references: by name; one that returns a float says itself how long it took.
+            references: by name; one may say itself how long it ``Took``.
             aims: largest ratio of the medians wanted, by reference.
             warm: rounds of each beforehand that do not count.
         """
