@@ -25,7 +25,7 @@ class Cell:
         label: as shown in tables; kind: what it is.
         steps: step counts to evaluate.
         config: typed options of a student, else None; preset: its batch and average, if it is trained here.
-        detail: solver or anchor name.
+        detail: solver or anchor name; guidance: of a plain solver, if not that of the suite's pipeline.
         released: the published student whose weights are loaded, if it is one.
     """
 
@@ -41,6 +41,7 @@ class Cell:
     preset: Preset | None = None
     detail: str = ""
     released: PublishedStudent | None = None
+    guidance: float | None = None
 
     def spec(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON values."""
@@ -58,7 +59,16 @@ class Cell:
             "config": None if self.config is None else self.config.model_dump(mode="json"),
             "preset": self.training,
             **({"released": self.released.model_dump(mode="json")} if self.released else {}),
+            **self.asked,
         }
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """How captions guide, as JSON values; nothing where there are none."""
+        if self.suite.pipeline is None:
+            return {}
+        pipeline = self.suite.pipeline.model_dump(mode="json", exclude={"folder"})  # its digest counts
+        return {"pipeline": pipeline, **({"guidance": self.guidance} if self.guidance else {})}
 
     @property
     def id(self) -> str:
@@ -95,14 +105,14 @@ def reference_cells(suite: Suite, budget: str) -> list[Cell]:
     """Anchors, teacher rows and plain solvers: what every table shows."""
     limits = suite.budget(budget)
 
-    def cell(kind: Kind, label: str, steps: tuple[int, ...], detail: str) -> Cell:
-        return Cell(suite, label, kind, steps, budget, limits, seed=0, detail=detail)
-
     def solver(kind: Kind, rows: SolverRows) -> Cell:
-        label = f"teacher[{rows.solver}]" if kind == "teacher" else rows.solver
-        return cell(kind, label, rows.nfe, rows.solver)
+        label = f"teacher[{rows.solver}]" if kind == "teacher" else rows.label
+        detail, guidance = rows.solver, rows.guidance
+        return Cell(suite, label, kind, rows.nfe, budget, limits, seed=0, detail=detail, guidance=guidance)
 
-    anchors = [cell("anchor", name, (0,), name) for name in suite.anchors]
+    anchors = [
+        Cell(suite, name, "anchor", (0,), budget, limits, seed=0, detail=name) for name in suite.anchors
+    ]
     return [
         *anchors,
         solver("teacher", suite.teacher_rows),

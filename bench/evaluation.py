@@ -24,7 +24,7 @@ from bench.errors import AssetError, unknown
 from bench.evaluator import Evaluator
 from bench.image_evaluation import published_evaluator
 from bench.suite import Suite
-from bench.suite_protocol import PublishedProtocol
+from bench.suite_protocol import CaptionProtocol, PublishedProtocol
 from metrics.class_frechet import class_frechet_distance
 from metrics.features.digits import DigitsFeatures, load_digits_features
 from metrics.frechet import frechet_distance
@@ -170,6 +170,10 @@ def evaluator_for(suite: Suite, device: str = "cpu") -> Evaluator:
     protocol = suite.protocol
     if isinstance(protocol, PublishedProtocol):
         return published_evaluator(suite, device)
+    if isinstance(protocol, CaptionProtocol):
+        from bench.scene_evaluation import scenes_evaluator  # open_clip takes seconds to import
+
+        return scenes_evaluator(suite, device)
     if protocol.evaluator == "points":
         return PointsEvaluator(MIXTURES[suite.teacher]())
     return DigitsEvaluator(protocol.extractor_sha256)

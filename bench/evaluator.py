@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from baselines.diffusion.cond import Cond
+from baselines.distiller import Generator, Noise
 from bench.sampling import Inputs, KeyedInputs
 from metrics.moments import Moments
 
 REAL = 250  # images decoded at a time
+Rendering = Callable[[Generator, Noise, int], Tensor]  # generator, noise, step count -> what a user gets
 
 
 class Evaluator(ABC):
@@ -21,9 +24,11 @@ class Evaluator(ABC):
 
     Attributes:
         space: what its samples are.
+        around: calls around the sampler, per sample, by role; they are no evaluations.
     """
 
     space: ClassVar[Literal["points", "images"]] = "images"
+    around: ClassVar[Mapping[str, float]] = {}
 
     @property
     @abstractmethod
@@ -54,6 +59,16 @@ class Evaluator(ABC):
     def inputs(self, shape: tuple[int, ...]) -> Inputs:
         """Noise and conditions that generators start from, for samples of a shape."""
         return KeyedInputs(shape, lambda seed, indices: self.labels(indices, seed))
+
+    def rendering(self, indices: range, device: torch.device) -> Rendering:
+        """What latency is measured of: all that a user waits for; class labels are in hand."""
+        cond = self.labels(indices).to(device)
+        return lambda generator, noise, steps: generator.sample(noise, cond, steps)
+
+    @property
+    def parts(self) -> Mapping[str, Sequence[nn.Module]]:
+        """Modules that a rendering calls beside the generator's, by stage."""
+        return {}
 
     # ------------------------------------------------------------------ for metrics that plugins bring
 

@@ -23,6 +23,7 @@ from bench.meter import ALONE, Meter, Metered, Sharing, denoiser_flops
 from bench.models import open_teacher
 from bench.sampling import Inputs
 from bench.suite import Suite
+from bench.text_models import text_model
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,13 @@ class Lab:
         ]
         return Teacher(self.space, Metered(self.net, "teacher", meter, share=share), *others)
 
+    def at(self, guidance: float, meter: Meter) -> Metered:
+        """The teacher at another guidance scale."""
+        assert self.suite.pipeline is not None
+        pipeline = self.suite.pipeline.model_copy(update={"guidance": guidance, "learned": None})
+        entry = text_model(pipeline, str(self.device))
+        return Metered(entry.guide(self.net) or self.net, "teacher", meter)
+
     def context(self, cell: Cell, meter: Meter, share: Sharing = ALONE) -> RunContext:
         """The context of a student cell's training."""
         assert cell.method is not None and cell.preset is not None
@@ -101,7 +109,7 @@ class Lab:
         """Generator of a cell: a plain solver on the teacher, or trained students."""
         if cell.method is not None and students is not None:
             return cell.method.cls.generator(students, cell.config, self.space)
-        denoiser = self.teacher(meter).denoiser
+        denoiser = self.teacher(meter).denoiser if cell.guidance is None else self.at(cell.guidance, meter)
         return ODESolver(denoiser, self.space.grid, cell.detail, SOLVERS[cell.detail])
 
     def law(self, cell: Cell) -> EMALaw:

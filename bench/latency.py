@@ -113,11 +113,11 @@ def measured(protocol: str, generator: Generator, parts: Parts, lab: Lab, steps:
 def call_of(generator: Generator, lab: Lab, steps: int, batch: int) -> Call:
     """A call that makes ``batch`` samples; its noise is drawn at the first call and then handed out again."""
     noise = DrawnOnce(SampleNoise(0, range(batch), lab.space.shape, lab.device))
-    cond = lab.evaluator.labels(range(batch)).to(lab.device)
+    render = lab.evaluator.rendering(range(batch), lab.device)
 
     def call() -> Tensor:
         with torch.no_grad(), precision(lab.device):
-            return generator.sample(noise, cond, steps)
+            return render(generator, noise, steps)
 
     return call
 

@@ -78,8 +78,11 @@ def suite_text(name: str, count: int, images: Path, teacher: Path, checkpoint: C
         | {"curve_samples": 5000, "curve_seed": 10_000_000, "batch": 250},
         table("metrics", many=True, **template.column("fid").model_dump()),
         *(table(f"budgets.{key}", work=int(budget.work)) for key, budget in template.budgets.items()),
-        table("teacher_rows", **template.teacher_rows.model_dump()),
-        *(table("solver_rows", many=True, **rows.model_dump()) for rows in template.solver_rows),
+        table("teacher_rows", **template.teacher_rows.model_dump(exclude_none=True)),
+        *(
+            table("solver_rows", many=True, **rows.model_dump(exclude_none=True))
+            for rows in template.solver_rows
+        ),
     ]
     return "\n".join(map(section, [*parts, *presets_of(template)]))
 

@@ -27,7 +27,7 @@ from metrics.features.shapes_clip import CONTEXT, contrastive_loss, shapes_clip_
 
 CLIP_RECIPE = Recipe(iterations=5_000, batch=48, lr=1e-3, warmup=300, ema_half_life=20_000, seed=21)
 FEATURES_RECIPE = Recipe(iterations=6_000, batch=64, lr=2e-3, ema_half_life=20_000, seed=31)
-HARD = 6  # false captions for each scene, beside those of the other scenes, which rarely differ in place alone
+HARD = 6  # false captions for each scene; those of other scenes rarely differ in place alone
 FALSE, FALSE_HARD = 100, 50  # captions of the trust check, and how many of them at most are one change away
 WHITENED = 4_096  # scenes that the features are whitened on
 

@@ -27,6 +27,7 @@ from bench.provenance import provenance
 from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, Record, Row, Status
 from bench.sampling import device_class
 from bench.store import Store, file_digest, read_json
+from bench.suite_protocol import CaptionProtocol
 from bench.training import Snapshot, snapshot_files
 from metrics.statistics import summarise
 
@@ -106,6 +107,7 @@ class CellStages:
             "teacher": [cell.suite.teacher, self.lab.teacher_sha256],
             "code": self.made_with["training"],
             "device": self.made_with["device"],
+            **cell.asked,
         }
         return self.note("distil", self.store.stage("distil", inputs, self._train))
 
@@ -134,12 +136,13 @@ class CellStages:
             "steps": steps,
             "seed": seed,
             "count": count,
-            "labels": protocol.labels,
+            "labels": protocol.split if isinstance(protocol, CaptionProtocol) else protocol.labels,
             "code": [
                 self.made_with["sampling"],
                 self.cell.method.closure_sha256 if self.cell.method else None,
             ],
             "device": self.made_with["device"],
+            **self.cell.asked,
         }
 
         def make(folder: Path) -> None:
@@ -157,7 +160,8 @@ class CellStages:
         if self.cell.kind == "anchor":
             return evaluator.anchor(self.cell.detail, count, seed), {}
         x, counted = self._block(snapshot, steps, seed, count)
-        return evaluator.pixels(x), {role: calls / count for role, calls in counted.items()}
+        nfe = {role: calls / count for role, calls in counted.items()}
+        return evaluator.pixels(x), {**nfe, **evaluator.around}
 
     def _block(
         self, snapshot: Student | None, steps: int, seed: int, count: int
@@ -222,7 +226,7 @@ class CellStages:
         """Modules that the cell's generator calls, by stage."""
         teacher = self.lab.net if self.lab.exact is None else self.lab.exact
         networks = [teacher] if snapshot is None else list(dict.fromkeys(snapshot.students.values()))
-        return {"network": networks}
+        return {**self.lab.evaluator.parts, "network": networks}
 
     def curve(self, snapshots: list[Path]) -> list[CurvePoint]:
         """Metrics at every snapshot by the curve protocol."""

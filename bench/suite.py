@@ -14,7 +14,7 @@ from bench.errors import UsageError, unknown
 from bench.parts import Files, Model, Part, Pipeline, PublishedStudent, Resources, Smoke, is_place, placed
 from bench.plugins.suites import brought_suites
 from bench.reported import ReportedOn
-from bench.suite_protocol import Protocol, PublishedProtocol
+from bench.suite_protocol import CaptionProtocol, Protocol, PublishedProtocol
 
 
 class MetricColumn(Part):
@@ -31,7 +31,13 @@ class SolverRows(Part):
     """A plain solver on the teacher and the evaluations at which it is shown."""
 
     solver: str
-    nfe: tuple[int, ...]
+    nfe: tuple[int, ...] = Field(description="calls of the denoiser; a guided one takes two evaluations")
+    guidance: float | None = Field(None, ge=1, description="scale; null: that of the suite's pipeline")
+
+    @property
+    def label(self) -> str:
+        """As tables name the rows."""
+        return self.solver if self.guidance is None else f"{self.solver}[guidance={self.guidance:g}]"
 
 
 class Preset(Part):
@@ -65,7 +71,7 @@ class Suite(Part):
     primary: str = Field(description="metric that ranks")
     nfe: tuple[int, ...] = Field(description="step counts asked of every method by default")
     seeds: int = Field(1, gt=0, description="training seeds by default")
-    protocol: Protocol | PublishedProtocol = Field(discriminator="evaluator")
+    protocol: Protocol | CaptionProtocol | PublishedProtocol = Field(discriminator="evaluator")
     metrics: tuple[MetricColumn, ...]
     budgets: dict[str, Budget]
     teacher_rows: SolverRows
@@ -98,6 +104,10 @@ class Suite(Part):
         }
         if self.pipeline and any(given.values()):
             raise ValueError("found a pipeline beside a model of images; expected one of both")
+        if (self.pipeline is not None) is not isinstance(self.protocol, CaptionProtocol):
+            raise ValueError("found a pipeline or captions; expected both or none")
+        if not self.pipeline and any(rows.guidance for rows in (self.teacher_rows, *self.solver_rows)):
+            raise ValueError("found rows with a guidance scale and no pipeline")
         if len(set(given.values())) > 1:
             found = ", ".join(name for name, there in given.items() if there)
             raise ValueError(f"found only {found}; expected all or none of {', '.join(given)}")
@@ -106,7 +116,7 @@ class Suite(Part):
     @property
     def labelled(self) -> bool:
         """Whether samples are asked for by class."""
-        return self.model.classes > 0 if self.model else self.protocol.labels != "none"
+        return self.model.classes > 0 if self.model else self.protocol.labels == "balanced"
 
     @property
     def all_assets(self) -> tuple[str, ...]:
@@ -221,6 +231,8 @@ def describe(path: Path | str, error: ValidationError) -> str:
     errors = error.errors()  # a misspelt key is the cause of the missing one
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     loc = [str(part) for part in first["loc"]]
+    if not loc:  # parts that do not go together
+        return f"{path}: {first['msg'].removeprefix('Value error, ')}"
     if loc[0] == "protocol" and len(loc) > 2:  # the evaluator, by which pydantic chose the part
         del loc[1]
     if first["type"] == "extra_forbidden":
@@ -232,7 +244,7 @@ def describe(path: Path | str, error: ValidationError) -> str:
         )
     if first["type"].startswith("union_tag"):  # no such evaluator, or none given
         found = repr(first["input"].get("evaluator", "nothing"))
-        expected = first.get("ctx", {}).get("expected_tags", "'points', 'images', 'published'")
+        expected = first.get("ctx", {}).get("expected_tags", "'points', 'images', 'captions', 'published'")
         return f"{path}: key 'protocol.evaluator': found {found}, expected: one of {expected}"
     found = "nothing" if first["type"] == "missing" else repr(first["input"])
     return f"{path}: key {'.'.join(loc)!r}: found {found}, expected: {first['msg']}"

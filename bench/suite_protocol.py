@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
@@ -15,15 +15,13 @@ SMOKE = "-smoke"  # ends the protocol id of a smoke run: shown, never published
 SMOKE_REPEATS = 2
 
 
-class Protocol(Part):
-    """The rules of an embedded suite; any change of a field is a new id."""
+class OwnProtocol(Part):
+    """What the rules of every embedded suite say; any change of a field is a new id."""
 
     id: str
-    evaluator: Literal["points", "images"]
     samples: int = Field(gt=0, description="samples per repeat")
     repeats: int = Field(gt=0, description="independent sample blocks")
     seed: int = Field(description="sampling seed of the first repeat; repeat r uses seed + r")
-    labels: Literal["balanced", "none"]
     curve_samples: int = Field(gt=0, description="samples of a curve point")
     curve_seed: int = Field(description="sampling seed of curve points, disjoint from the repeats")
     batch: int = Field(gt=0, description="sampling batch; results do not depend on it")
@@ -41,15 +39,41 @@ class Protocol(Part):
         """What the headline is of the repeats."""
         return "mean"
 
+    def smoke(self, samples: int, batch: int | None) -> Self:
+        """The same with few samples, under an id of its own."""
+        sizes = {"samples": samples, "curve_samples": samples, "repeats": SMOKE_REPEATS}
+        return self.model_copy(update=sizes | {"id": f"{self.id}{SMOKE}", "batch": batch or self.batch})
+
+
+class Protocol(OwnProtocol):
+    """The rules of an embedded suite of points, or of images by class."""
+
+    evaluator: Literal["points", "images"]
+    labels: Literal["balanced", "none"]
+
     @property
     def provisional(self) -> bool:
         """Whether a file that decides numbers is not pinned."""
         return self.evaluator == "images" and self.extractor_sha256 is None
 
-    def smoke(self, samples: int, batch: int | None) -> Protocol:
-        """The same with few samples, under an id of its own."""
-        sizes = {"samples": samples, "curve_samples": samples, "repeats": SMOKE_REPEATS}
-        return self.model_copy(update=sizes | {"id": f"{self.id}{SMOKE}", "batch": batch or self.batch})
+
+class CaptionProtocol(OwnProtocol):
+    """The rules of an embedded suite of captioned pictures."""
+
+    evaluator: Literal["captions"]
+    split: Literal["held-out", "compositional"] = Field(description="scenes whose captions are asked for")
+    reference_samples: int = Field(gt=0, description="real pictures, of the split's seed 1")
+    clip_sha256: str | None = Field(None, description="digest of the network of the CLIP score")
+
+    @property
+    def labels(self) -> str:
+        """Captions, where other protocols have a law of labels."""
+        return "captions"
+
+    @property
+    def provisional(self) -> bool:
+        """Whether a file that decides numbers is not pinned."""
+        return None in (self.extractor_sha256, self.clip_sha256)
 
 
 class PublishedProtocol(Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from bench.errors import AssetError
 from bench.files import find_file
 from bench.parts import Pipeline
 
+TAUGHT = ("shapes",)  # pipelines that a command of ours trains
+
 
 def pipeline_folder(pipeline: Pipeline) -> Path:
     """Where a pipeline lies: among the weights that ship, or as an asset or path.
@@ -34,7 +37,12 @@ def pipeline_folder(pipeline: Pipeline) -> Path:
         AssetError: it is not here.
     """
     shipped = WEIGHTS / pipeline.folder
-    return shipped if (shipped / "model_index.json").is_file() else find_file(pipeline.folder)
+    if pipeline.folder in TAUGHT and not (shipped / "model_index.json").is_file():
+        raise AssetError(
+            f"{shipped}: the models of {pipeline.folder} are not there; train them with 'bench teach --suite "
+            f"{pipeline.folder} --part' vocabulary, vae, unet, clip and features"
+        )
+    return shipped if pipeline.folder in TAUGHT else find_file(pipeline.folder)
 
 
 def strength_of(pipeline: Pipeline) -> Strength:
@@ -52,7 +60,7 @@ def form_of(pipeline: Pipeline) -> Form:
     return Whole() if pipeline.learned is None else StrengthInput()
 
 
-def sampling_condition(pipeline: Pipeline, model: TextTeacher, captions: list[str]) -> Cond:
+def sampling_condition(pipeline: Pipeline, model: TextTeacher, captions: Sequence[str]) -> Cond:
     """The condition of samples: captions, and the scale where students take it as an input."""
     return model.condition(captions, None if pipeline.learned is None else pipeline.guidance - 1)
 

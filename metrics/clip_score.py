@@ -67,9 +67,9 @@ def embed_pairs(
         start += len(images)
         if len(own) < len(images):
             break
-        pictures.append(_units(clip(images)))
+        pictures.append(units(clip(images)))
         embedded, cut = clip.texts(own)
-        texts.append(_units(embedded))
+        texts.append(units(embedded))
         truncated += cut
     if start != len(captions) or start == 0:
         more = " or more" if start > len(captions) else ""
@@ -133,5 +133,6 @@ def r_precision(
     return won / len(names)
 
 
-def _units(embeddings: Tensor) -> np.ndarray:
+def units(embeddings: Tensor) -> np.ndarray:
+    """Embeddings ``[N, d]`` scaled to length 1, fp64."""
     return np.asarray(F.normalize(embeddings.cpu().to(torch.float64), dim=1))

@@ -97,6 +97,14 @@ class TextEncoder:
         return torch.stack([found[caption] for caption in captions])  # type: ignore[misc]
 
     @torch.no_grad()
+    def in_one_pass(self, captions: Sequence[str]) -> Tensor:
+        """Encodings ``[B, L, E]`` of one batch, nothing remembered or filled up, as a user waits for it."""
+        place = next(getattr(self.model, "plain", self.model).parameters()).device
+        ids = torch.tensor([self.tokens(caption).ids for caption in captions], device=place)
+        encoded: Tensor = self.model(ids)
+        return encoded
+
+    @torch.no_grad()
     def _encoded(self, ids: list[list[int]]) -> Tensor:
         """Encodings of at most ``CHUNK`` captions, always computed as a whole chunk."""
         rows = ids + [ids[0]] * (CHUNK - len(ids))

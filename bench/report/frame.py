@@ -74,7 +74,7 @@ def frame_of(
     suite: Suite, references: Sequence[Record], protocol: str, brought: Mapping[tuple[str, str], str]
 ) -> Frame:
     """The frame of a table from its references; anchors are fixed: no submitted solver moves a row."""
-    named, aggregate = {rows.solver for rows in suite.solver_rows}, aggregate_of(protocol)
+    named, aggregate = {rows.label for rows in suite.solver_rows}, aggregate_of(protocol)
 
     def measured(kind: str) -> list[tuple[str, int, Estimate]]:
         return [

@@ -76,7 +76,7 @@ def lines_of(table: Table) -> Iterator[Line]:
 
 def yardsticks(table: Table, suite: Suite) -> list[Line]:
     """Finished rows of the suite's teacher and of the plain solvers that the suite names."""
-    solvers = {rows.solver for rows in suite.solver_rows}
+    solvers = {rows.label for rows in suite.solver_rows}
     teacher = f"teacher[{suite.teacher_rows.solver}]"
     return [
         line

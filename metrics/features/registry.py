@@ -109,6 +109,26 @@ ENTRIES: dict[str, Entry] = {
             ("logits",),
             "metrics.features.digits_extractor:load_digits_extractor",
         ),
+        Entry(
+            "shapes",
+            None,
+            "shapes.safetensors",
+            None,
+            64,
+            "none",
+            (),
+            "metrics.features.shapes:load_shapes_extractor",
+        ),
+        Entry(
+            "clip-shapes",
+            None,
+            "shapes-clip.safetensors",
+            None,
+            128,
+            "open-clip-preprocess",
+            (),
+            "metrics.features.shapes_clip:load_shapes_clip",
+        ),
     )
 }
 

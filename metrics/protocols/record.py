@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Metric = Literal[
     "fid", "sfid", "fd_dinov2", "kid", "inception_score", "precision", "recall", "clip_score",
     "fd", "class_fd", "accuracy", "nearest", "copies", "swd", "energy", "within", "smallest_mode",
+    "r_colour", "r_shape", "r_binding", "r_relation", "r_size", "r_place", "r_background",
     "latency", "throughput",
 ]  # fmt: skip
 PROSE = frozenset({"id", "title", "used_by", "adapted"})  # fields that decide no number

@@ -18,7 +18,7 @@ NAMED = {
     "edm2-fddinov2-50k@1", "adm-fid50k@1", "coco30k-cleanfid256@1", "coco30k-clipvitg14@1",
     "coco10k-fid512@1", "coco10k-patchfid299@1", "coco30k-clipvitb32@1", "suite-fid50k@1",
     "suite-fid50k-tf@1", "suite-fid5k-dev@1", "latency-b1@1", "latency-b1-cpu@1", "throughput-bmax@1",
-    "gmm2d@1", "gmm2d-grid@1", "digits@1",
+    "gmm2d@1", "gmm2d-grid@1", "digits@1", "shapes@1",
 }  # fmt: skip
 
 
@@ -63,6 +63,7 @@ def test_extractors_are_those_of_the_registry(name):
         known = ENTRIES[part.name]
         assert known.sha256 in (None, part.asset.sha256)
     if protocol.extractor:
+        known = ENTRIES[protocol.extractor.name]
         assert (known.dimension, known.resize) == (protocol.extractor.dimension, protocol.extractor.resize)
     assert all(ENTRIES[p.name].asset in (None, p.asset.id) for p in (protocol.extractor, protocol.clip) if p)
 

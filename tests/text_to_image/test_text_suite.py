@@ -86,9 +86,11 @@ def test_the_lab_gives_methods_the_guided_teacher(folder: Path) -> None:
     assert plain.guided is None and plain.teacher(Meter()).denoiser.plain is plain.net
 
 
-PART = """
-[pipeline]
-folder = "./drawn"
+SHIPPED = """folder = "shapes"
+data = "shapes"
+guidance = 3.0
+"""
+PART = """folder = "./drawn"
 data = "shapes"
 guidance = 5.0
 """
@@ -99,11 +101,11 @@ def text() -> str:
     """A shipped suite's file."""
     from importlib import resources
 
-    return (resources.files("bench") / "suites" / "digits.toml").read_text(encoding="utf-8")
+    return (resources.files("bench") / "suites" / "shapes.toml").read_text(encoding="utf-8")
 
 
 def test_a_suite_file_names_a_folder_beside_it(text: str, tmp_path: Path) -> None:
-    (tmp_path / "own.toml").write_text(text + PART)
+    (tmp_path / "own.toml").write_text(text.replace(SHIPPED, PART))
     found = parse_suite(tmp_path / "own.toml")
     assert found.pipeline is not None and found.pipeline.folder == str(tmp_path / "drawn")
     with pytest.raises(AssetError, match="drawn: no such file or folder, named in the suite file"):
@@ -122,7 +124,32 @@ def test_a_suite_file_names_a_folder_beside_it(text: str, tmp_path: Path) -> Non
 def test_parts_that_say_nothing_sensible_are_refused(
     text: str, tmp_path: Path, change: str, words: str
 ) -> None:
-    (tmp_path / "own.toml").write_text(text + PART.replace("guidance = 5.0", change))
+    (tmp_path / "own.toml").write_text(text.replace(SHIPPED, PART.replace("guidance = 5.0", change)))
+    with pytest.raises(UsageError, match=words):
+        parse_suite(tmp_path / "own.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "words"),
+    [
+        ("digits", "[protocol]", f"[pipeline]\n{PART}[protocol]", "found a pipeline or captions"),
+        ("shapes", f"[pipeline]\n{SHIPPED}", "", "found a pipeline or captions; expected both or none"),
+        (
+            "digits",
+            '[[solver_rows]]\nsolver = "heun"',
+            '[[solver_rows]]\nguidance = 2\nsolver = "heun"',
+            "no pipeline",
+        ),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(
+    name: str, old: str, new: str, words: str, tmp_path: Path
+) -> None:
+    from importlib import resources
+
+    text = (resources.files("bench") / "suites" / f"{name}.toml").read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "own.toml").write_text(text.replace(old, new, 1))
     with pytest.raises(UsageError, match=words):
         parse_suite(tmp_path / "own.toml")
 
