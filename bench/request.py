@@ -44,6 +44,7 @@ class Request:
     launcher: str = "local"
     slurm: tuple[str, ...] = ()
     processes: int | None = None
+    checkpointing: bool = False
     command: str = "bench run"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from baselines.networks.checkpointing import checkpoint_blocks
 from bench.errors import UsageError
 from bench.lab import Lab
 from bench.plugins.apart import Apart
@@ -48,6 +49,18 @@ def check_labels(lab: Lab) -> None:
         )
 
 
+def spare_memory(lab: Lab) -> None:
+    """Let trainings make activations again instead of keeping them.
+
+    Raises:
+        UsageError: the suite's network is too small for it.
+    """
+    try:
+        checkpoint_blocks(lab.net)
+    except ValueError as error:
+        raise UsageError(f"--checkpointing: suite {lab.suite.name}: {error}; leave it away") from error
+
+
 def open_runner(request: Request, suite: Suite, reporter: Reporter, *, patient: bool = False) -> Runner:
     """Load what the suite needs and take a place at its store.
 
@@ -62,6 +75,8 @@ def open_runner(request: Request, suite: Suite, reporter: Reporter, *, patient: 
     store = Store(request.out, patient=patient)
     lab = Lab.open(suite, choose_device(request.device))
     check_labels(lab)
+    if request.checkpointing:
+        spare_memory(lab)
     bench = Bench(lab, store, reporter, request.command)
     memory = request.memory_mib and request.memory_mib * 2**20
     return Runner(bench, Apart(bench, memory) if request.isolate else None)

@@ -55,6 +55,9 @@ SlurmOptions = Annotated[
         "--slurm", help="key=value for sbatch (partition=gpu); cluster=local tries it here; repeatable"
     ),
 ]
+Checkpointing = Annotated[
+    bool, typer.Option("--checkpointing", help="less memory, more time, same numbers: activations made again")
+]
 FailFast = Annotated[bool, typer.Option(help="stop at the first failed cell")]
 
 
@@ -83,6 +86,7 @@ def run(
     launcher: LauncherName = "local",
     slurm: SlurmOptions = None,
     processes: Processes = None,
+    checkpointing: Checkpointing = False,
 ) -> None:
     """Run cells and print their leaderboard. Exit status 1 if a cell failed (the others ran)."""
     from bench.launch import execute
@@ -90,11 +94,10 @@ def run(
 
     command = portable(sys.argv[1:]) if sys.argv[1:2] == ["run"] else f"bench run --suite {suite}"
     request = Request(
-        suite=suite, methods=tuple(method or ()), budget=budget, nfe=parse_steps(nfe), seeds=seeds,
-        device=device, out=out, plugins=tuple(plugin or ()), metrics=tuple(metric or ()),
-        isolate=isolate, memory_mib=plugin_memory, threads=threads, references=references,
-        students=students, smoke=smoke, fail_fast=fail_fast,
-        offline=offline, protocol=protocol, yes=yes, track=track, jobs=jobs,
-        launcher=launcher, slurm=tuple(slurm or ()), processes=processes, command=command,
+        suite=suite, methods=tuple(method or ()), budget=budget, nfe=parse_steps(nfe), seeds=seeds, yes=yes,
+        device=device, out=out, plugins=tuple(plugin or ()), metrics=tuple(metric or ()), isolate=isolate,
+        memory_mib=plugin_memory, threads=threads, references=references, students=students, smoke=smoke,
+        fail_fast=fail_fast, offline=offline, protocol=protocol, track=track, jobs=jobs, launcher=launcher,
+        slurm=tuple(slurm or ()), processes=processes, checkpointing=checkpointing, command=command,
     )  # fmt: skip
     raise typer.Exit(execute(request))

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from baselines.networks.checkpointing import checkpoints
 from bench.cell import Cell
 from bench.events import Events
 from bench.plugins.belief import Disbelief, believed
@@ -136,6 +137,7 @@ class Apart:
             folder=folder.resolve(),
             claim=claim,
             memory_bytes=memory,
+            checkpointing=checkpoints(self.bench.lab.net),
             patient=self.bench.store.patient,
             command=self.bench.command,
         )

@@ -21,6 +21,7 @@ class Job(BaseModel):
         cell: id that the resolved cell must have.
         folder: of the cell; claim: file for its record; out: folder of runs.
         memory_bytes: that the cell may take beside what the bench itself takes.
+        checkpointing: whether its networks make activations again.
         patient: whether it waits for stages that other cells of the run make.
     """
 
@@ -39,6 +40,7 @@ class Job(BaseModel):
     folder: Path
     claim: Path
     memory_bytes: int
+    checkpointing: bool
     patient: bool
     command: str
 
