@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from baselines.distiller import Generator
+from bench.cell import preset_for
 from bench.errors import AssetError, UsageError
 from bench.lab import Lab
 from bench.methods import MethodRegistry
@@ -92,8 +93,10 @@ def load(
         raise UsageError(
             f"{folder}: steps found {steps}, expected one of {', '.join(map(str, sorted(rows)))}"
         )
-    lab = Lab.open(load_suite(record.suite), device)
-    cls = MethodRegistry(plugins).resolve(parse_selector(record.label))[0].cls
+    suite = load_suite(record.suite)
+    method, _ = MethodRegistry(plugins).resolve(parse_selector(record.label))
+    cls = method.cls
+    lab = Lab.open(suite.teaching(preset_for(suite, method).learned), device)
     config = cls.Config.model_validate(record.config)
     path = checked_snapshot(folder, rows[steps].student_sha256)
     snapshot = Snapshot(path, lab.entry.build, cls.student_scaling(config, lab.space), lab.device)

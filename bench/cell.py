@@ -14,6 +14,7 @@ from bench.selector import PRESET, WEIGHTS, Selector, parse_selector
 from bench.store import digest
 from bench.suite import Preset, SolverRows, Suite
 
+UNSTATED = ("tuning", "options", "learned")  # of a preset: stated elsewhere in a cell, or deciding nothing
 Kind = Literal["student", "published", "teacher", "solver", "anchor"]
 
 
@@ -79,7 +80,7 @@ class Cell:
     def training(self) -> dict[str, Any] | None:
         """Batch and evaluation average, as JSON values; None where nothing is trained."""
         preset = self.preset
-        return None if preset is None else preset.model_dump(mode="json", exclude={"tuning", "options"})
+        return None if preset is None else preset.model_dump(mode="json", exclude=set(UNSTATED))
 
     def statement(self) -> dict[str, Any]:
         """What a record says of the cell, whatever came out."""
@@ -189,13 +190,23 @@ def _cells_of_method(
             f"--method {selector.label}: needs class labels, but the data of suite {suite.id} has none; "
             "choose a class-conditional suite"
         )
+    taught = suite.teaching(preset.learned)
     for config, options in trainings(method, preset, selector, nfe):
         steps = tuple(n for n in nfe if n in method.cls.served_nfe(config))
         label = Selector(method.cls.name, options).label
         if steps:
             cells += [
                 Cell(
-                    suite, label, "student", steps, budget, suite.budget(budget), seed, method, config, preset
+                    taught,
+                    label,
+                    "student",
+                    steps,
+                    budget,
+                    suite.budget(budget),
+                    seed,
+                    method,
+                    config,
+                    preset,
                 )
                 for seed in range(seeds)
             ]

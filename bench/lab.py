@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -62,6 +62,12 @@ class Lab:
         net = net.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         guided, evaluator = entry.guide(net), evaluator_for(suite, device)
         return Lab(suite, entry, net, exact, digest, evaluator, flops, place, guided)
+
+    def of(self, suite: Suite) -> Lab:
+        """This lab, or one whose students learn a range of guidance scales of their own; the unit stays."""
+        if suite.pipeline == self.suite.pipeline:
+            return self
+        return replace(Lab.open(suite, str(self.device)), reference_flops=self.reference_flops)
 
     @property
     def space(self) -> Space:

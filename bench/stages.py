@@ -68,7 +68,7 @@ class CellStages:
 
     def __init__(self, bench: Bench, cell: Cell, folder: Path, events: Events) -> None:
         self.lab, self.store, self.reporter, self.command = (
-            bench.lab,
+            bench.lab.of(cell.suite),
             bench.store,
             bench.reporter,
             bench.command,
@@ -101,7 +101,7 @@ class CellStages:
         inputs = {
             "method": [method.cls.name, method.closure_sha256],
             "config": cell.config.model_dump(mode="json"),
-            "preset": cell.preset.model_dump(mode="json", exclude={"tuning", "options"}),
+            "preset": cell.training,
             "budget": cell.budget.model_dump(mode="json"),
             "seed": cell.seed,
             "teacher": [cell.suite.teacher, self.lab.teacher_sha256],

@@ -48,6 +48,9 @@ class Preset(Part):
         0, ge=0, description="of the evaluation average, images; 0 evaluates live weights"
     )
     ema_ramp: float | None = Field(0.05, description="half-life is at most this share of the images seen")
+    learned: tuple[float, float] | None = Field(
+        None, description="range of guidance scales that students learn as an input; null: the pipeline's"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="fields of the method's Config")
     tuning: str = Field(description="trials behind these values, and on what they were chosen")
 
@@ -106,6 +109,8 @@ class Suite(Part):
             raise ValueError("found a pipeline beside a model of images; expected one of both")
         if (self.pipeline is not None) is not isinstance(self.protocol, CaptionProtocol):
             raise ValueError("found a pipeline or captions; expected both or none")
+        for preset in self.methods.values():
+            self.teaching(preset.learned)
         if not self.pipeline and any(rows.guidance for rows in (self.teacher_rows, *self.solver_rows)):
             raise ValueError("found rows with a guidance scale and no pipeline")
         if len(set(given.values())) > 1:
@@ -139,6 +144,19 @@ class Suite(Part):
         if not isinstance(self.protocol, PublishedProtocol):
             raise UsageError(f"--protocol: suite {self.name} has one protocol only, {self.protocol.id}")
         return self.model_copy(update={"protocol": self.protocol.under(protocol)})
+
+    def teaching(self, learned: tuple[float, float] | None) -> Suite:
+        """The same suite where students learn a range of guidance scales; without one, as it is.
+
+        Raises:
+            ValueError: no pipeline, a range that says nothing, or students that cannot take a scale.
+        """
+        if learned is None:
+            return self
+        if self.pipeline is None:
+            raise ValueError("learned: a range of guidance scales, and the suite has no pipeline")
+        own = Pipeline(**{**self.pipeline.model_dump(), "learned": learned})
+        return self.model_copy(update={"pipeline": own})
 
     @property
     def id(self) -> str:

@@ -87,11 +87,15 @@ class PipelineFolder:
             raise ValueError(f"{where}: {error}") from error
 
     def digest(self, *parts: str) -> str:
-        """sha256 over names and contents of the configs, weights and vocabularies of some parts."""
+        """sha256 over names and contents of the configs, weights and vocabularies of some parts.
+
+        The record of a training beside its weights decides nothing and stays out.
+        """
         found = hashlib.sha256()
         for part in parts:
             for file in sorted((self.path / part).rglob("*")):
-                if file.suffix in (".json", ".safetensors", ".txt"):
+                record = file.suffix == ".json" and file.with_suffix(".safetensors").is_file()
+                if file.suffix in (".json", ".safetensors", ".txt") and not record:
                     found.update(f"{file.relative_to(self.path).as_posix()}\n".encode())
                     with file.open("rb") as stream:
                         found.update(hashlib.file_digest(stream, "sha256").digest())

@@ -62,14 +62,15 @@ def follow(group: Group, lab: Lab, cells: dict[str, Cell]) -> None:
     while (order := group.tell()) is not None:
         what, cell, *rest = order
         with suppress(Exception):  # rank 0 meets the same one and makes a record of it
+            own = lab.of(cells[cell].suite)
             if what == "train":
                 quiet = training_of(
-                    lab, cells[cell], Path(rest[0]), lambda share, scalars: None, Spread(group), Follower
+                    own, cells[cell], Path(rest[0]), lambda share, scalars: None, Spread(group), Follower
                 )
                 quiet.run()
             else:
                 path, *block = rest
-                together(group, lab, cells[cell], student_at(lab, cells[cell], path), *block)
+                together(group, own, cells[cell], student_at(own, cells[cell], path), *block)
 
 
 def student_at(lab: Lab, cell: Cell, path: str | None) -> Student | None:

@@ -10,10 +10,12 @@ from tiny_pipeline import write_pipeline
 
 from baselines.diffusion.guidance import FixedStrength, GuidedDenoiser, UniformStrength
 from baselines.networks.low_rank import LowRank
+from bench.cell import reference_cells, student_cells
 from bench.cost.reference import reference_of
 from bench.errors import AssetError, UsageError
 from bench.lab import Lab
 from bench.meter import Meter, denoiser_flops
+from bench.methods import MethodRegistry
 from bench.models import open_teacher, teacher_model
 from bench.parts import Pipeline
 from bench.suite import Suite, load_suite, parse_suite
@@ -90,6 +92,7 @@ SHIPPED = """folder = "shapes"
 data = "shapes"
 guidance = 3.0
 """
+CELLS = ("lcm", "dmd2", "ddil[base=lcm]")
 PART = """folder = "./drawn"
 data = "shapes"
 guidance = 5.0
@@ -102,6 +105,47 @@ def text() -> str:
     from importlib import resources
 
     return (resources.files("bench") / "suites" / "shapes.toml").read_text(encoding="utf-8")
+
+
+def test_methods_learn_their_own_guidance(folder: Path) -> None:
+    """LCM takes the scale as an input, DMD2 learns the suite's; teacher rows and the unit are the suite's."""
+    shipped = load_suite("shapes")
+    assert shipped.pipeline is not None
+    own = shipped.model_copy(update={"pipeline": shipped.pipeline.model_copy(update={"folder": str(folder)})})
+    cells, _ = student_cells(own, MethodRegistry(), CELLS, "quick", (4,), 1)
+    learned = [cell.suite.pipeline.learned for cell in cells if cell.suite.pipeline]
+    assert learned == [shipped.methods["lcm"].learned, None, shipped.methods["lcm"].learned]
+    assert len({cell.id for cell in cells}) == 3 and "learned" not in (cells[0].training or {})
+    changed = own.teaching((2.0, 3.0))
+    again, _ = student_cells(
+        changed.model_copy(update={"methods": {}}), MethodRegistry(), ("dmd2",), "quick", (4,), 1
+    )
+    assert again[0].spec()["pipeline"] != cells[1].spec()["pipeline"], "guidance is part of a cell"
+    lab = Lab.open(own)
+    assert lab.of(cells[1].suite) is lab
+    other = lab.of(cells[0].suite)
+    assert other.reference_flops == lab.reference_flops
+    assert lab.inputs(0, range(1), lab.device)[1].w is None
+    assert other.inputs(0, range(1), lab.device)[1].w.tolist() == [own.pipeline.guidance - 1]
+    with pytest.raises(ValueError, match="the suite has no pipeline"):
+        load_suite("digits").teaching((1.0, 2.0))
+
+
+def test_a_plain_solver_at_another_guidance_scale(folder: Path) -> None:
+    shipped = load_suite("shapes")
+    own = shipped.model_copy(update={"pipeline": shipped.pipeline.model_copy(update={"folder": str(folder)})})
+    rows = {cell.label: cell for cell in reference_cells(own, "quick") if cell.kind == "solver"}
+    assert set(rows) == {"euler", "dpmpp_2m", "euler[guidance=1]"}
+    lab, found = Lab.open(own), {}
+    for label in ("euler", "euler[guidance=1]"):
+        meter = Meter()
+        noise, cond = lab.inputs(0, range(2), lab.device)
+        with torch.no_grad():
+            found[label] = lab.generator(rows[label], meter).sample(noise, cond, 2)
+        assert meter.work() == (8 if label == "euler" else 4)
+    assert not torch.allclose(*found.values())
+    ids = [rows[label].id for label in rows]
+    assert len(set(ids)) == 3
 
 
 def test_a_suite_file_names_a_folder_beside_it(text: str, tmp_path: Path) -> None:
