@@ -135,9 +135,9 @@ class GAN:
         return self.critic_weight * gan_critic_loss(fake_logits, real_logits).mean()
 
 
-def attach_head(fake: Network, space: Space, context: Context) -> Any:
-    """Register a head, under the role ``head``, for the encoder features of a network."""
+def attach_head(fake: Network, space: Space, context: Context, role: str = "head") -> Any:
+    """Register a head, under a role of its own, for the encoder features of a network."""
     x = torch.zeros(1, *space.shape, device=context.device)
     with torch.no_grad():
         features = fake.plain.features(x, 1.0, space.blank(1, context.device))
-    return context.module("head", head_for(features), features)
+    return context.module(role, head_for(features), features)

@@ -15,8 +15,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from baselines.critics import Critic, Critics
 from baselines.diffusion.cond import Cond
-from baselines.discriminator import GAN, Adversary, NoGAN, attach_head
+from baselines.discriminator import GAN, NoGAN, attach_head
 from baselines.distiller import Batch, Context, Needs, Network, Settings, Space, Teacher, descend, frozen
 from baselines.distribution_matching import DistributionMatching
 from baselines.fake_score import FakeScore, KarrasIndexLaw
@@ -30,6 +31,7 @@ class DMD2Config(Settings):
 
     steps: Literal[1, 2, 4, 8] = Field(1, description="generator steps; a training serves this count only")
     gan: Literal["on", "off"] = Field("on", description="adversarial loss on real data, or none")
+    critics: Literal["shared", "own"] = Field("shared", description="one of all steps, or one each (ours)")
     ratio: int = Field(5, ge=1, description="critic updates per generator update")
     gan_weight: float = Field(3e-3, ge=0, description="weight of the generator's adversarial loss")
     critic_weight: float = Field(1e-2, ge=0, description="weight of the critic's adversarial loss")
@@ -46,11 +48,12 @@ class DMD2Config(Settings):
 
 @dataclass(frozen=True)
 class State:
-    """Where the generator is trained: its input ``x [B, ...]`` at level sigma ``[B]``."""
+    """Where the generator is trained: its input ``x [B, ...]`` at level sigma ``[B]``, that of a step."""
 
     x: Tensor
     sigma: Tensor
     cond: Cond
+    node: Tensor
 
 
 class DMD2(StateDistiller):
@@ -70,20 +73,25 @@ class DMD2(StateDistiller):
 
     def __init__(self, teacher: Teacher, config: DMD2Config, context: Context) -> None:
         super().__init__(teacher, config, context)
-        grid = self.space.grid
-        self.levels = dmd2_levels(grid, config.steps)
+        self.levels = dmd2_levels(self.space.grid, config.steps)
         self.student = context.network("student", teacher.net)
-        fake = context.network("fake", teacher.net)
-        self.fake = FakeScore(fake, KarrasIndexLaw(grid), self.space.sigma_data)
-        law = KarrasIndexLaw(grid, config.bin_min, config.bin_max)
-        self.matching = DistributionMatching(self.bounded(teacher.denoiser), self.bounded(fake), law)
-        self.gan: Adversary = NoGAN()
-        if config.gan == "on":
-            head = attach_head(fake, self.space, context)
-            self.gan = GAN(fake, head, KarrasIndexLaw(grid), config.gan_weight, config.critic_weight)
+        count = config.steps if config.critics == "own" else 1
+        self.critics = Critics([self.make_critic(str(k or "")) for k in range(count)])
         adam: dict[str, Any] = {"betas": (config.beta1, config.beta2), "weight_decay": config.weight_decay}
         self.optimizer = context.optimizer("student", self.student, lr=config.lr, **adam)
-        self.critic_optimizer = context.optimizer("critic", fake, *self.gan.networks, lr=config.lr, **adam)
+        self.critic_optimizer = context.optimizer("critic", *self.critics.networks, lr=config.lr, **adam)
+
+    def make_critic(self, number: str) -> Critic:
+        """A fake score that starts as the teacher, and its head; ``number`` ends the names of their roles."""
+        config, law = self.config, KarrasIndexLaw(self.space.grid)
+        fake = self.context.network(f"fake{number}", self.teacher.net)
+        score = FakeScore(fake, law, self.space.sigma_data)
+        nets = self.bounded(self.teacher.denoiser), self.bounded(fake)
+        matching = DistributionMatching(*nets, KarrasIndexLaw(law.grid, config.bin_min, config.bin_max))
+        if config.gan == "off":
+            return Critic(score, matching, NoGAN())
+        head = attach_head(fake, self.space, self.context, f"head{number}")
+        return Critic(score, matching, GAN(fake, head, law, config.gan_weight, config.critic_weight))
 
     @classmethod
     def served_nfe(cls, config: Any) -> tuple[int, ...]:
@@ -104,7 +112,7 @@ class DMD2(StateDistiller):
         return self.levels
 
     def state_at(self, x: Tensor, node: Tensor, cond: Cond) -> State:
-        return State(x, torch.tensor(self.levels, device=x.device)[node], cond)
+        return State(x, torch.tensor(self.levels, device=x.device)[node], cond, node)
 
     def generate(self, state: State) -> Tensor:
         """Clean prediction ``G(x, sigma)``, which goes into every loss."""
@@ -112,17 +120,8 @@ class DMD2(StateDistiller):
 
     def loss(self, state: State) -> Tensor:
         """The generator's loss at a state."""
-        return self.generator_loss(self.generate(state), state.cond)
-
-    def generator_loss(self, x_g: Tensor, cond: Cond) -> Tensor:
-        """Distribution matching plus the weighted adversarial loss."""
-        draws = self.context.draws()
-        return self.matching.loss(x_g, cond, draws) + self.gan.generator_loss(x_g, cond, draws)
-
-    def critic_loss(self, x_g: Tensor, cond: Cond, real: Batch) -> Tensor:
-        """Fake score on generated samples plus the weighted adversarial loss against real ones."""
-        draws = self.context.draws()
-        return self.fake.loss(x_g, cond, draws).mean() + self.gan.critic_loss(x_g, cond, real, draws)
+        where, x_g = (state.node, state.cond), self.generate(state)
+        return self.critics.generator_loss(x_g, *where, self.context.draws())
 
     def step(self, batch: Batch) -> dict[str, float | Tensor]:
         config, logs = self.config, {}
@@ -130,15 +129,16 @@ class DMD2(StateDistiller):
         set_rate(self.optimizer, config.lr, **warm, progress=self.context.progress, anneal=config.anneal)
         set_rate(self.critic_optimizer, config.lr, **warm)
         turn = self.context.iteration % config.ratio == 0
-        state = self.draw_state(batch)
+        state, draws = self.draw_state(batch), self.context.draws()
+        where = state.node, state.cond
         with torch.set_grad_enabled(turn):
             x_g = self.generate(state)
         if turn:  # the generator goes first; the critic is then trained on the very same samples
-            with frozen(self.fake.network, *self.gan.networks):
-                loss = self.generator_loss(x_g, state.cond)
+            with frozen(*self.critics.networks):
+                loss = self.critics.generator_loss(x_g, *where, draws)
                 descend(loss, self.optimizer, clip=config.clip)
             logs["loss"] = loss.detach()
-        critic_loss = self.critic_loss(x_g.detach(), state.cond, batch)
+        critic_loss = self.critics.critic_loss(x_g.detach(), *where, batch, draws)
         descend(critic_loss, self.critic_optimizer, clip=config.clip)
         return {**logs, "critic_loss": critic_loss.detach()}
 

@@ -230,8 +230,9 @@ def reflected_parts_of_each_method() -> None:
         clipped = method.bounded(made.teacher.net)
         assert clipped.plain is made.teacher.net.plain
         if base is DMD2:
-            assert method.matching.real.box == method.matching.fake.box == method.box
-            assert method.fake.network is made.context.networks["fake"]
+            (critic,) = method.critics.each
+            assert critic.matching.real.box == critic.matching.fake.box == method.box
+            assert critic.fake.network is made.context.networks["fake"]
         if base is LCM:
             method.follower = wild
         if base is ProgressiveDistillation:

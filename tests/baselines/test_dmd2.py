@@ -25,16 +25,18 @@ from torch import Tensor, nn
 import baselines.discriminator as discriminator
 import baselines.dmd2 as dmd2_module
 import baselines.losses as losses
+from baselines.critics import Critic, Critics
 from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import Denoiser, EDMScaling, per_sample
 from baselines.discriminator import GAN, ImageHead, NoGAN, VectorHead, head_for
 from baselines.distiller import Batch, Space, frozen
 from baselines.distribution_matching import DistributionMatching
 from baselines.dmd2 import DMD2
-from baselines.fake_score import KarrasIndexLaw
+from baselines.fake_score import FakeScore, KarrasIndexLaw
 from baselines.generators import RenoisingSteps, dmd2_levels
 from baselines.networks.song_unet import SongUNet
 from baselines.streams import torch_generator
+from bench.context import RunContext
 from bench.meter import forward_flops
 
 SMALL = {"warmup": 0, "lr": 1e-3}
@@ -83,6 +85,11 @@ class Impulses:
 
     def integers(self, low: int, high: int, count: int) -> Tensor:
         return torch.full((count,), self.stop)
+
+
+def digest(module: nn.Module) -> bytes:
+    """The weights, as bytes."""
+    return b"".join(p.detach().numpy().tobytes() for p in module.parameters())
 
 
 def moments(rows: Tensor) -> tuple[float, float]:
@@ -156,10 +163,11 @@ def check_isolation() -> None:
     """Whom each loss trains, judged right after its backward."""
     method = image_method()
     batch = method.context.next_batch()
-    fake, head, student = method.fake.network.plain, method.gan.head.plain, method.student.plain
+    (critic,) = method.critics.each
+    fake, head, student = critic.fake.network.plain, critic.gan.head.plain, method.student.plain
     teacher_before = [p.clone() for p in method.teacher.net.plain.parameters()]
 
-    with dmd2_module.frozen(method.fake.network, *method.gan.networks):
+    with dmd2_module.frozen(*method.critics.networks):
         method.loss(method.draw_state(batch)).backward()
     assert all(p.grad is None for net in (fake, head) for p in net.parameters())
     assert all(p.requires_grad for net in (fake, head) for p in net.parameters())
@@ -167,11 +175,11 @@ def check_isolation() -> None:
     student.zero_grad()
 
     x_g = method.generate(method.draw_state(batch))
-    method.critic_loss(x_g, batch.cond, batch).backward()
+    critic.critic_loss(x_g, batch.cond, batch, method.context.draws()).backward()
     assert all(p.grad is None for p in student.parameters())
     assert all(g is not None and g.abs().max() > 0 for g in gradients(fake, "dec."))
     fake.zero_grad(), head.zero_grad()
-    method.gan.critic_loss(x_g, batch.cond, batch, method.context.draws()).backward()
+    critic.gan.critic_loss(x_g, batch.cond, batch, method.context.draws()).backward()
     assert all(p.grad is None for p in student.parameters())
     assert all(g is None for g in gradients(fake, "dec."))
     assert all(g is not None for g in gradients(fake, "enc."))
@@ -179,7 +187,7 @@ def check_isolation() -> None:
     assert all(p.grad is not None for p in head.parameters())
 
     x = x_g.detach().requires_grad_()
-    (pull,) = torch.autograd.grad(method.gan.generator_loss(x, batch.cond, method.context.draws()), [x])
+    (pull,) = torch.autograd.grad(critic.gan.generator_loss(x, batch.cond, method.context.draws()), [x])
     assert pull.abs().max() > 0
     train(method, 2)
     for before, after in zip(teacher_before, method.teacher.net.plain.parameters(), strict=True):
@@ -207,9 +215,10 @@ def check_schedule() -> None:
 
         object.__setattr__(owner, attribute, call)
 
-    spy(method.matching, "loss", "generator")
-    spy(method.fake, "loss", "fake")
-    spy(method.gan, "critic_loss", "gan")
+    (critic,) = method.critics.each
+    spy(critic.matching, "loss", "generator")
+    spy(critic.fake, "loss", "fake")
+    spy(critic.gan, "critic_loss", "gan")
     batches = []
     draw = context.next_batch
     context.next_batch = lambda: (batches.append(draw()), batches[-1])[1]  # type: ignore[method-assign]
@@ -226,22 +235,23 @@ def check_schedule() -> None:
 def check_critic_total() -> None:
     """The critic's loss is the mean fake loss plus 1e-2 times the GAN's, the generator's has 3e-3."""
     method = build(DMD2, SMALL)
+    (critic,) = method.critics.each
     batch = method.context.next_batch()
-    x = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
-    total = method.critic_loss(x, batch.cond, batch)
+    x, node = torch.randn(8, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(8, dtype=torch.long)
+    total = method.critics.critic_loss(x, node, batch.cond, batch, method.context.draws())
     method.context._draws.clear()
     draws = method.context.draws()
-    fake = method.fake.loss(x, batch.cond, draws).sum() / 16
-    both = method.gan.logits(torch.cat([x, batch.x0]), Cond(), draws)
+    fake = critic.fake.loss(x, batch.cond, draws).sum() / 16
+    both = critic.gan.logits(torch.cat([x, batch.x0]), Cond(), draws)
     gan = losses.gan_critic_loss(both[:8], both[8:]).mean()
     torch.testing.assert_close(total, fake + 1e-2 * gan, rtol=1e-6, atol=0)
 
     method.context._draws.clear()
-    loss = method.generator_loss(x, batch.cond)
+    loss = method.critics.generator_loss(x, node, batch.cond, method.context.draws())
     method.context._draws.clear()
     draws = method.context.draws()
-    matching = method.matching.loss(x, batch.cond, draws)
-    gan = losses.gan_generator_loss(method.gan.logits(x, batch.cond, draws)).mean()
+    matching = critic.matching.loss(x, batch.cond, draws)
+    gan = losses.gan_generator_loss(critic.gan.logits(x, batch.cond, draws)).mean()
     torch.testing.assert_close(loss, matching + 3e-3 * gan, rtol=1e-6, atol=0)
 
 
@@ -319,6 +329,53 @@ def check_stop_is_uniform_and_shared() -> None:
     assert sum((n - 100) ** 2 / 100 for n in counts.values()) < 16.3  # chi^2, 3 degrees, p = 0.001
 
 
+class TwoGaussians:
+    """``E[x0 | x]`` for x0 half N(-1, s^2), half N(1, s^2) in one pixel."""
+
+    def __init__(self, std: float) -> None:
+        self.std = std
+
+    def __call__(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor:
+        variance = self.std**2 + per_sample(sigma, x) ** 2
+        high = torch.sigmoid(2 * x / variance)
+        gain = self.std**2 / variance
+        return high * (1 + gain * (x - 1)) + (1 - high) * (-1 + gain * (x + 1))
+
+
+def pull_on_two_steps(fakes: list[object]) -> Tensor:
+    """Mean pull on two steps whose outputs are one half of the data each, -1 and 1, by exact fake scores."""
+    law = KarrasIndexLaw(GRID, 600, 700)  # noise of 5 to 12, under which the halves overlap
+    each = [
+        Critic(FakeScore(fake, law), DistributionMatching(TwoGaussians(0.2), fake, law), NoGAN())  # type: ignore[arg-type]
+        for fake in fakes
+    ]
+    draws, node = StratifiedDraws(), torch.arange(4000) % 2
+    x_g = (2.0 * node - 1)[:, None] + 0.2 * draws.normal(4000, 1)
+    x_g.requires_grad_()
+    loss = Critics(each).generator_loss(x_g, node, Cond(), draws)
+    (gradient,) = torch.autograd.grad(loss, [x_g])
+    return torch.stack([gradient[node == k].sum() for k in (0, 1)])
+
+
+def check_own_critics() -> None:
+    """A shared critic is at rest where the mixture of the steps is the data; own ones pull each step."""
+    assert pull_on_two_steps([TwoGaussians(0.2)]).abs().max() < 1e-12
+    low, high = pull_on_two_steps([GaussianDenoiser(-1.0, 0.2), GaussianDenoiser(1.0, 0.2)]).tolist()
+    assert low < -0.1 and high > 0.1  # descent moves the step at -1 up, the one at 1 down
+
+    method = build(DMD2, {**SMALL, "steps": 2, "critics": "own"})
+    context: RunContext = method.context
+    roles = {n: [f"fake{n}", f"head{n}"] for n in ("", "1")}
+    assert set(context.networks) == {"student", *roles[""], *roles["1"]}
+    for _ in range(6):
+        node = int(method.draw_state(method.context.next_batch()).node[0])
+        context._draws.clear()
+        before = {role: digest(shell.plain) for role, shell in context.networks.items()}
+        train(method, 1)
+        moved = {role for role, shell in context.networks.items() if digest(shell.plain) != before[role]}
+        assert moved - {"student"} == set(roles[str(node or "")])
+
+
 CHECKS = [
     check_logit_losses,
     check_optimal_critic,
@@ -330,6 +387,7 @@ CHECKS = [
     check_untrained_steps,
     check_backward_simulation,
     check_stop_is_uniform_and_shared,
+    check_own_critics,
 ]
 
 
@@ -372,6 +430,30 @@ def test_step_0_moves_the_generator_by_the_gan_only():
         assert any(not torch.equal(a, b) for a, b in pairs) == moves
 
 
+def test_losses_of_own_critics_are_means_over_the_batch():
+    """Rows of several steps (DDIL): each critic has those of its step, with the data of the same rows."""
+    method = build(DMD2, {**SMALL, "steps": 4, "critics": "own"})
+    train(method, 12)
+    batch, draws = method.context.next_batch(), StratifiedDraws(torch.float32)
+    node = torch.tensor([3, 0, 3, 1, 3, 0, 1, 3])
+    x = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
+    found = method.critics.critic_loss(x, node, batch.cond, batch, draws)
+    draws, expected = StratifiedDraws(torch.float32), 0.0
+    for k, rows in ((0, [1, 5]), (1, [3, 6]), (3, [0, 2, 4, 7])):
+        real = Batch(Cond(), len(rows), batch.x0[rows])
+        expected += len(rows) / 8 * method.critics.each[k].critic_loss(x[rows], Cond(), real, draws).item()
+    assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_one_step_has_one_critic():
+    found = []
+    for critics in ("shared", "own"):
+        method = build(DMD2, {**SMALL, "critics": critics})
+        train(method, 7)
+        found.append({role: digest(shell.plain) for role, shell in method.context.networks.items()})
+    assert found[0] == found[1]
+
+
 def test_warm_up_makes_the_first_generator_update_void():
     method = build(DMD2, {**SMALL, "warmup": 10})
     before = [p.clone() for p in method.student.plain.parameters()]
@@ -385,7 +467,7 @@ def test_warm_up_makes_the_first_generator_update_void():
 def test_without_gan_no_data_and_no_head():
     context = run_context(data_free=True)
     method = build(DMD2, {**SMALL, "gan": "off"}, context)
-    assert isinstance(method.gan, NoGAN) and set(context.networks) == {"student", "fake"}
+    assert isinstance(method.critics.each[0].gan, NoGAN) and set(context.networks) == {"student", "fake"}
     train(method, 6)
     assert context.meter.by_role() == {"teacher": 8 * 2, "student": 8 * (6 + 4), "fake": 8 * (18 + 2)}
 
@@ -394,13 +476,14 @@ def test_real_images_keep_their_own_labels():
     method = image_method()
     batch = method.context.next_batch()
     seen = []
-    features = method.fake.network.plain.features
-    method.fake.network.plain.features = lambda x, sigma, cond: (
+    fake, gan = method.critics.each[0].fake.network, method.critics.each[0].gan
+    features = fake.plain.features
+    fake.plain.features = lambda x, sigma, cond: (
         seen.append(cond.label),
         features(x, sigma, cond),
     )[1]
     other = Cond(label=2 - batch.cond.label)
-    method.gan.critic_loss(torch.zeros(4, 1, 8, 8), other, batch, method.context.draws())
+    gan.critic_loss(torch.zeros(4, 1, 8, 8), other, batch, method.context.draws())
     assert torch.equal(seen[-1], torch.cat([2 - batch.cond.label, batch.cond.label]))
 
 
@@ -449,7 +532,7 @@ def test_heads_see_their_input():
         head_for(torch.zeros(1, 4, 2, 3))
 
 
-@pytest.mark.parametrize("config", [{}, {"steps": 4, "ratio": 2}, {"gan": "off"}])
+@pytest.mark.parametrize("config", [{}, {"steps": 4, "ratio": 2, "critics": "own"}, {"gan": "off"}])
 def test_resume_is_exact(config):
     check_resume(lambda: build(DMD2, {**SMALL, **config}))
 
@@ -463,7 +546,7 @@ def test_units_per_iteration():
     context = run_context(reference_flops=reference)
     method = build(DMD2, SMALL, context)
     encoder = forward_flops(small_net().features, torch.zeros(1, 2), 1.0) / reference
-    head = forward_flops(method.gan.head.plain, torch.zeros(1, 16)) / reference
+    head = forward_flops(method.critics.each[0].gan.head.plain, torch.zeros(1, 16)) / reference
     assert 0.5 < encoder < 1 and 0.2 < head < 1
     critic, turn = 1 + 3 + 6 * (encoder + head), 4 + 2 * (encoder + head)
     train(method, 1)
@@ -517,13 +600,11 @@ def attached_critic(self, x_g, cond, real, draws):
     return self.critic_weight * losses.gan_critic_loss(fake, true).mean()
 
 
-def unweighted_critic(self, x_g, cond, real):
-    draws = self.context.draws()
+def unweighted_critic(self, x_g, cond, real, draws):
     return self.fake.loss(x_g, cond, draws).mean() + 100 * self.gan.critic_loss(x_g, cond, real, draws)
 
 
-def summed_fake_loss(self, x_g, cond, real):
-    draws = self.context.draws()
+def summed_fake_loss(self, x_g, cond, real, draws):
     return self.fake.loss(x_g, cond, draws).sum() + self.gan.critic_loss(x_g, cond, real, draws)
 
 
@@ -542,8 +623,7 @@ def real_data_inputs(self, batch):
     stop = int(draws.integers(0, self.config.steps, 1))
     noise = draws.normal(batch.size, *self.space.shape)
     x0 = torch.zeros_like(noise) if batch.data is None else batch.x0
-    sigma = self.levels[stop]
-    return dmd2_module.State(x0 + sigma * noise, torch.full((batch.size,), sigma), batch.cond)
+    return self.state_at(x0 + self.levels[stop] * noise, torch.full((batch.size,), stop), batch.cond)
 
 
 @torch.no_grad()
@@ -553,7 +633,7 @@ def old_level_inputs(self, batch):
     x = draws.normal(*shape) * self.levels[0]
     for k in range(stop):
         x = self.student(x, self.levels[k], batch.cond) + self.levels[k] * draws.normal(*shape)
-    return dmd2_module.State(x, torch.full((batch.size,), self.levels[stop]), batch.cond)
+    return self.state_at(x, torch.full((batch.size,), stop), batch.cond)
 
 
 @torch.no_grad()
@@ -564,7 +644,7 @@ def last_step_only(self, batch):
 def always_last(self, batch):
     shape, draws = (batch.size, *self.space.shape), self.context.draws()
     draws.integers(0, 2, 1)
-    return dmd2_module.State(draws.normal(*shape), torch.full((batch.size,), self.levels[-1]), batch.cond)
+    return self.state_at(draws.normal(*shape), torch.full((batch.size,), self.config.steps - 1), batch.cond)
 
 
 def step_with(critic_first=False, every=False, fresh=False):
@@ -574,12 +654,13 @@ def step_with(critic_first=False, every=False, fresh=False):
 
         def critic():
             x = self.generate(self.draw_state(batch)) if fresh else x_g
-            loss = self.critic_loss(x.detach(), state.cond, batch)
+            loss = self.critics.critic_loss(x.detach(), state.node, state.cond, batch, self.context.draws())
             dmd2_module.descend(loss, self.critic_optimizer)
 
         def generator():
-            with frozen(self.fake.network, *self.gan.networks):
-                dmd2_module.descend(self.generator_loss(x_g, state.cond), self.optimizer)
+            with frozen(*self.critics.networks):
+                loss = self.critics.generator_loss(x_g, state.node, state.cond, self.context.draws())
+                dmd2_module.descend(loss, self.optimizer)
 
         turn = every or self.context.iteration % self.config.ratio == 0
         order = [critic, generator] if critic_first else [generator, critic]
@@ -591,15 +672,15 @@ def step_with(critic_first=False, every=False, fresh=False):
     return step
 
 
-ORIGINAL = {"critic": losses.gan_critic_loss, "state": DMD2.draw_state}
+ORIGINAL = {"critic": losses.gan_critic_loss, "state": DMD2.draw_state, "parts": Critics.parts}
 MUTANTS = {
     "saturating generator loss": (losses, "gan_generator_loss", saturating),
     "critic with swapped labels": (losses, "gan_critic_loss", swapped_critic),
     "GAN on clean samples": (GAN, "logits", without_noise),
     "encoder not trained by the GAN": (GAN, "logits", on_detached_features),
     "critic trains the generator": (GAN, "critic_loss", attached_critic),
-    "critic GAN weight missing": (DMD2, "critic_loss", unweighted_critic),
-    "fake loss summed": (DMD2, "critic_loss", summed_fake_loss),
+    "critic GAN weight missing": (Critic, "critic_loss", unweighted_critic),
+    "fake loss summed": (Critic, "critic_loss", summed_fake_loss),
     "generator trains the critic": (dmd2_module, "frozen", lambda *networks: contextlib.nullcontext()),
     "-T // N without parentheses": (dmd2_module, "dmd2_levels", floor_division_levels),
     "plain Karras levels": (dmd2_module, "dmd2_levels", equal_karras_levels),
@@ -608,6 +689,8 @@ MUTANTS = {
     "only the last step is trained": (DMD2, "draw_state", last_step_only),
     "critic first": (DMD2, "step", step_with(critic_first=True)),
     "1:1 updates": (DMD2, "step", step_with(every=True)),
+    "own critics are one": (Critics, "parts", lambda self, node: [(self.each[0], slice(None), 1.0)]),
+    "critic of another step": (Critics, "parts", lambda self, node: ORIGINAL["parts"](self, 1 - node)),
     "critic on fresh samples": (DMD2, "step", step_with(fresh=True)),
 }
 
