@@ -45,6 +45,7 @@ class Events:
         line = json.dumps(
             {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": kind, **values}
         )
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # it may have been lost with a scratch disk
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
 

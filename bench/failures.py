@@ -12,7 +12,11 @@ from bench.record import Failure, Status
 from bench.training import Diverged
 
 STATUS_OF: dict[type[BaseException], Status] = {Diverged: "diverged", StepTimeout: "timeout"}
-MESSAGE, TAIL = 2000, 4000  # characters kept
+LESS_MEMORY = (
+    "--checkpointing, with a smaller batch (the preset's while training, else the protocol's, in a suite file "
+    "of one's own), or on a GPU with a lower precision under [model]; see docs/scale.md"
+)
+MESSAGE, TAIL, SAID = 2000, 4000, 200  # characters kept
 ALLOCATORS = ("can't allocate memory", "not enough memory", "Cannot allocate memory")  # torch's, on the CPU
 
 
@@ -21,6 +25,9 @@ def failure_of(stage: str, error: BaseException) -> tuple[Status, Failure]:
     tail = "".join(traceback.format_exception(error)[-6:])[-TAIL:]
     kind = "out of memory" if is_memory(error) else type(error).__name__
     message = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+    if is_memory(error):
+        said = (str(error).splitlines() or [type(error).__name__])[0][:SAID]
+        message = f"memory ran out ({said}); it takes less with {LESS_MEMORY}"
     return STATUS_OF.get(type(error), "failed"), Failure(
         stage=stage, kind=kind, message=message[:MESSAGE], traceback=tail
     )

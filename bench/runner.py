@@ -109,7 +109,7 @@ class Runner:
             events.write("interrupted", stage=stage.current)
             raise
         except Exception as error:
-            status, failure = failure_of(stage.current, error)
+            status, failure = failure_of(stage.current, self.store.lost(stage.paths.values()) or error)
             events.write("failed", stage=stage.current, message=failure.message)
             return stage.bare_record(status, failure)
 

@@ -13,9 +13,10 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,22 @@ from bench.atomic import write_atomic
 from bench.errors import BenchError, UsageError
 
 WAIT_SECONDS = 5.0  # for a folder that another process works on
+HOLDER = ".holder"  # in a locked folder: who works on it
 LAYOUT = 1  # of run folders; another number is refused, never guessed at
 
 
 class Locked(BenchError):
     """Another process works on the same folder."""
+
+
+class Vanished(BenchError):
+    """A folder of the store is gone while a cell needs it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"{folder}: vanished during the run (a scratch disk that was cleaned, or lost?); "
+            "the same command makes it again"
+        )
 
 
 def digest(value: Any) -> str:
@@ -94,7 +106,8 @@ class Store:
             if not done.is_file():
                 with locked(folder, patient=self.patient):
                     if not done.is_file():
-                        make(folder)
+                        with still_there(folder):
+                            make(folder)
                         files = {p.name: file_digest(p) for p in sorted(folder.iterdir()) if is_result(p)}
                         write_atomic(done, json.dumps({"inputs": inputs, "files": files}, indent=1) + "\n")
         with suppress(OSError):  # a store that is only read from still serves
@@ -108,6 +121,13 @@ class Store:
                     f"delete the folder {folder} to remake it"
                 )
         return folder
+
+    def lost(self, stages: Iterable[str]) -> Vanished | None:
+        """The first of some finished stages, by its path in the store, that is no longer there."""
+        for folder in (self.root / path for path in stages):
+            if not (folder / "done.json").is_file():
+                return Vanished(folder)
+        return None
 
 
 def in_use(folder: Path, name: str = ".lock") -> bool:
@@ -132,7 +152,7 @@ def is_result(path: Path) -> bool:
 @contextmanager
 def locked(folder: Path, *, patient: bool = False) -> Iterator[None]:
     """Hold the folder alone; after ``WAIT_SECONDS``, or never if patient, raise Locked naming the holder."""
-    lock, holder = FileLock(folder / ".lock"), folder / ".holder"
+    lock, holder = FileLock(folder / ".lock"), folder / HOLDER
     try:
         lock.acquire(timeout=-1 if patient else WAIT_SECONDS)
     except Timeout as error:
@@ -146,6 +166,21 @@ def locked(folder: Path, *, patient: bool = False) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def still_there(folder: Path) -> Iterator[None]:
+    """Raise Vanished if a locked folder is lost inside; what was put there since, which is not whole, goes."""
+    failed: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        failed = error
+    if not (folder / HOLDER).is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        raise Vanished(folder) from failed
+    if failed is not None:
+        raise failed
 
 
 @contextmanager

@@ -129,7 +129,8 @@ def main(words: list[str]) -> int:
         record = stages.record()
         stages.check()
     except BaseException as error:  # a plugin may raise SystemExit or KeyboardInterrupt
-        record = stages.bare_record(*failure_of(stages.current, blamed(error, guard.restore())))
+        cause = stages.store.lost(stages.paths.values()) or error
+        record = stages.bare_record(*failure_of(stages.current, blamed(cause, guard.restore())))
     write_record(record, job.claim)
     return 0
 
