@@ -13,8 +13,8 @@ from bench.training import Diverged
 
 STATUS_OF: dict[type[BaseException], Status] = {Diverged: "diverged", StepTimeout: "timeout"}
 LESS_MEMORY = (
-    "--checkpointing, with a smaller batch (the preset's while training, else the protocol's, in a suite file "
-    "of one's own), or on a GPU with a lower precision under [model]; see docs/scale.md"
+    "--checkpointing, with a smaller batch (the preset's while training, else the protocol's, in your own "
+    "suite file), or on a GPU with a lower precision under [model]; see docs/scale.md"
 )
 MESSAGE, TAIL, SAID = 2000, 4000, 200  # characters kept
 ALLOCATORS = ("can't allocate memory", "not enough memory", "Cannot allocate memory")  # torch's, on the CPU

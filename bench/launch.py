@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.assets.places import forbid_network
 from bench.cost.consent import consent
+from bench.cost.measured import prediction_error
 from bench.files import find_files
 from bench.launchers.registry import find_launcher
 from bench.needed import needed_files
@@ -37,6 +38,7 @@ def execute(request: Request) -> int:
         memory = request.memory_mib and request.memory_mib * 2**20
         beside = Beside(runner.bench, metrics, request.isolate, memory)
         records = beside.add(records, notes.append)
+        notes += filter(None, [prediction_error(request.out, cells, runner.predicted)])
     except KeyboardInterrupt:
         if launcher.speaks:
             print(launcher.interrupted())

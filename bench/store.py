@@ -170,7 +170,7 @@ def locked(folder: Path, *, patient: bool = False) -> Iterator[None]:
 
 @contextmanager
 def still_there(folder: Path) -> Iterator[None]:
-    """Raise Vanished if a locked folder is lost inside; what was put there since, which is not whole, goes."""
+    """Raise Vanished if a locked folder is lost inside; what was put there since goes: it is not whole."""
     failed: Exception | None = None
     try:
         yield

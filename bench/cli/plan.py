@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,9 @@ GpuName = Annotated[
     str | None,
     typer.Option("--gpu", help="show GPU-hours per cell on this GPU: v100, a100, h100, h200, b200"),
 ]
+Runs = Annotated[
+    Path | None, typer.Option("--out", help="folder of runs: what finished cells took there, beside the plan")
+]
 SMALL = 1e9  # FLOPs of a forward below which the peak of a GPU says nothing
 MEBI, GIBI = 2**20, 2**30
 
@@ -34,6 +38,7 @@ def plan(
     plugin: Plugins = None,
     device: Annotated[str, typer.Option(help="device to be timed, as for bench run")] = "auto",
     gpu: GpuName = None,
+    out: Runs = None,
 ) -> None:
     """Show the cells of a run with their cost, here and on named GPUs. Needs none of the suite's files."""
     import torch
@@ -49,19 +54,17 @@ def plan(
     if gpu:
         gpu_table().find(gpu)
     request = Request(
-        suite=suite,
-        methods=tuple(method or ()),
-        budget=budget,
-        nfe=parse_steps(nfe),
-        seeds=seeds,
+        suite=suite, methods=tuple(method or ()), budget=budget, nfe=parse_steps(nfe), seeds=seeds,
         plugins=tuple(plugin or ()),
-    )
+    )  # fmt: skip
     loaded, cells, notes = resolve(request)
     say_assets(loaded, suite)
     lines, reference, place = estimates(cells), reference_of(loaded), torch.device(choose_device(device))
     sizes, space = batch_sizes(lines), teacher_model(loaded).space
     speed = calibrate(lambda: random_network(loaded, place), space, reference.flops, sizes, place)
     say_cells(loaded, budget, lines, reference, speed, gpu)
+    if out is not None:
+        say_measured(out, lines, speed)
     say_gpus(loaded, lines, reference, gpu)
     for note in notes:
         typer.echo(f"note: {note}")
@@ -123,6 +126,15 @@ def say_cells(
         + (f", {elsewhere(units)} {gpu}-hours" if gpu else "")
         + "; training and sampling are in work units"
     )
+
+
+def say_measured(out: Path, lines: Sequence[Estimate], speed: Calibration) -> None:
+    """What finished cells took, beside what is predicted now."""
+    from bench.cost.measured import prediction_error
+
+    predicted = {line.cell.id: line.seconds(speed) for line in lines}
+    said = prediction_error(out, [line.cell for line in lines], predicted)
+    typer.echo(f"in {out}: {said}" if said else f"in {out}: none of these cells is finished")
 
 
 def say_gpus(suite: Suite, lines: Sequence[Estimate], reference: Reference, gpu: str | None) -> None:

@@ -120,7 +120,9 @@ def test_finished_cells_are_free(tmp_path, monkeypatch, capsys, one_thread):
     monkeypatch.setattr(bench.launch, "consent", consent)
     arguments = ("--no-students",)
     assert run(tmp_path, *arguments, edits={}) == 0
+    assert "note: predicted 0:12, took " in capsys.readouterr().out
     assert run(tmp_path, *arguments, edits={}) == 0
+    assert "note: predicted" not in capsys.readouterr().out  # nothing was run
     assert "euler" in left[0] and left[1] == []
     spec = next(p for p in (tmp_path / "runs").glob("*/*/spec.json") if '"euler"' in p.read_text())
     events = [json.loads(line) for line in (spec.parent / "events.jsonl").read_text().splitlines()]

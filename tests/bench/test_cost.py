@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,9 +17,11 @@ from bench.cost import calibration
 from bench.cost.calibration import Calibration, calibrate, random_network, units_per_second
 from bench.cost.estimate import Estimate, batch_sizes, estimates
 from bench.cost.gpus import gpu_table
+from bench.cost.measured import prediction_error
 from bench.cost.reference import blank_cond, reference_of
 from bench.cost.words import clock, hours, span
 from bench.errors import UsageError
+from bench.events import EVENTS, Events
 from bench.lab import Lab
 from bench.request import Request, resolve
 from bench.suite import load_suite
@@ -296,3 +299,38 @@ def test_spans_and_hours():
     assert (span(90), span(DAY * 1.5), span(DAY * 40)) == ("1.5 min", "36 h", "40 days")
     assert (hours(0.001), hours(0.25), hours(41.06), hours(1302.4)) == ("< 0.01", "0.25", "41.1", "1,302")
     assert math.isclose(float(hours(12.34)), 12.3)
+
+
+# --------------------------------------------------------------------------- predicted and measured
+
+
+def log(runs: Path, cell: Cell, seconds: float, *kinds: str, status: str = "ok") -> None:
+    """The log of a cell that took so long, after events of some kinds."""
+    events = Events(runs / cell.suite.id / cell.id / EVENTS)
+    for kind in kinds:
+        events.write("stage", stage=kind)
+    events.write("finished", status=status, seconds=seconds)
+
+
+def test_the_prediction_error_is_that_of_cells_finished_in_one_go(tmp_path):
+    _, cells, _ = resolve(Request("gmm2d", ("sid",), "quick", seeds=4, references=False))
+    predicted = {cell.id: 10.0 for cell in cells}
+    assert prediction_error(tmp_path, cells, predicted) is None
+    log(tmp_path, cells[0], 12.0, "distil", "sample")
+    log(tmp_path, cells[1], 9.0, "distil", "sample")
+    log(tmp_path, cells[2], 1.0, "distil", "distil", "sample")  # the end of a training
+    log(tmp_path, cells[3], 1.0, "distil", status="failed")
+    said = prediction_error(tmp_path, cells, predicted)
+    assert said == "predicted 0:20, took 0:21 (+5%; finished cells: 2, each -10% to +20%)"
+    assert prediction_error(tmp_path, cells, {cells[1].id: 10.0}).endswith("cells: 1, each -10% to -10%)")
+    assert prediction_error(tmp_path, cells, {cells[2].id: 10.0}) is None
+
+
+def test_a_plan_shows_what_finished_cells_took(plan, tmp_path):
+    asked = ("--suite", "gmm2d", "--method", "sid", "--budget", "quick", "--out", str(tmp_path / "runs"))
+    assert f"in {tmp_path / 'runs'}: none of these cells is finished" in plan(*asked)
+    _, cells, _ = resolve(Request("gmm2d", ("sid",), "quick"))
+    sid = next(cell for cell in cells if cell.label == "sid")
+    log(tmp_path / "runs", sid, 3600.0, "distil")
+    (line,) = [line for line in plan(*asked) if line.startswith(f"in {tmp_path / 'runs'}: predicted ")]
+    assert "took 1:00:00 (+" in line and "finished cells: 1, " in line
