@@ -38,6 +38,6 @@ def prediction_error(runs: Path, cells: Sequence[Cell], predicted: Mapping[str, 
     errors = sorted(took / expected - 1 for expected, took in pairs)
     expected, took = (sum(column) for column in zip(*pairs, strict=True))
     return (
-        f"predicted {clock(expected)}, took {clock(took)} ({took / expected - 1:+.0%}; finished cells: {len(pairs)}, "
-        f"each {errors[0]:+.0%} to {errors[-1]:+.0%})"
+        f"predicted {clock(expected)}, took {clock(took)} ({took / expected - 1:+.0%}; "
+        f"finished cells: {len(pairs)}, each {errors[0]:+.0%} to {errors[-1]:+.0%})"
     )
