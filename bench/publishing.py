@@ -10,15 +10,18 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from baselines.datasets.mixtures import MIXTURES
+from baselines.datasets.scene_captions import captioned
+from baselines.datasets.scenes import SPLITS
 from bench.cli.options import portable
 from bench.errors import BenchError, UsageError
 from bench.record import Record, read_record, write_record
 from bench.report.board import write_board
 from bench.report.collect import collect, record_name
 from bench.report.pictures import sample_grid_png
+from bench.report.prompts import ROWS, prompt_grid_png
 from bench.store import read_json
 from bench.suite import Suite
-from bench.suite_protocol import SMOKE
+from bench.suite_protocol import SMOKE, CaptionProtocol
 
 PANELS = 12  # of the sample grid at most
 POINTS = 1500  # of a scatter panel
@@ -53,8 +56,17 @@ def publish_runs(suite: Suite, runs: Path, records: Path, budget: str | None = N
     board = records.parent / suite.name
     tiles = sample_tiles(taken, runs)
     if tiles:
-        written.append(sample_grid_png(tiles, board / "grid.png", modes=modes_of(suite)))
+        written.append(grid_of(suite, tiles, board / "grid.png"))
     return [*written, *write_board(committed, suite, board)]
+
+
+def grid_of(suite: Suite, tiles: dict[str, np.ndarray], path: Path) -> Path:
+    """Samples side by side: of captions each beside its caption, else panel by panel."""
+    if isinstance(suite.protocol, CaptionProtocol):
+        split, seed = SPLITS[suite.protocol.split], suite.protocol.seed
+        captions = [captioned(split, seed, index).caption for index in range(ROWS)]
+        return prompt_grid_png(tiles, captions, path)
+    return sample_grid_png(tiles, path, modes=modes_of(suite))
 
 
 def with_preset(record: Record, folder: Path) -> Record:
@@ -79,17 +91,23 @@ def modes_of(suite: Suite) -> Any:
 
 
 def sample_tiles(taken: dict[Path, Record], runs: Path) -> dict[str, np.ndarray]:
-    """Samples by "label, steps": real data, the teacher's best row, then students by step count."""
+    """Samples by "label, NFE": real data, the teacher's best row, then students by step count."""
     order = {"anchor": 0, "teacher": 1, "student": 2, "solver": 3}
     rows = [
-        (order[record.kind], row.steps if record.kind != "teacher" else -row.steps, record.label, folder)
+        (
+            order[record.kind],
+            row.steps if record.kind != "teacher" else -row.steps,
+            record.label,
+            row.nfe,
+            folder,
+        )
         for folder, record in taken.items()
         for row in record.rows
         if record.kind in order and (record.kind != "anchor" or record.label == "real")
     ]
     tiles: dict[str, np.ndarray] = {}
-    for _, steps, label, folder in sorted(rows)[:PANELS]:
+    for _, steps, label, nfe, folder in sorted(rows)[:PANELS]:
         stage = read_json(folder / "stages.json")[f"samples-{abs(steps)}"]
-        name = f"{label}, NFE {abs(steps)}" if steps else label
+        name = f"{label}, NFE {nfe}" if steps else label
         tiles[name] = load_file(runs / stage / "samples.safetensors")["samples"][:POINTS]
     return tiles

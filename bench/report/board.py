@@ -1,4 +1,4 @@
-"""The committed board of a suite: README.md, table.csv and curve.png, made from its records alone."""
+"""The committed board of a suite: README.md, table.csv and pictures, made from its records alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bench.record import Record
 from bench.report.csv_ import csv_
 from bench.report.fit import fit_lines
 from bench.report.markdown import escape, markdown
+from bench.report.pareto import KINDS
 from bench.report.table import tables
 from bench.suite import Suite
 from bench.suite_protocol import SMOKE
@@ -27,6 +28,8 @@ def board_texts(records: Sequence[Record], suite: Suite, folder: Path) -> dict[s
     picture = ""
     if any(record.curve for record in records):
         picture = f"![{suite.primary} against training work](curve.png)\n\n"
+    if _timed(records, suite):
+        picture += "![quality against latency](pareto.png)\n\n"
     grid = "![samples](grid.png)\n\n" if (folder / "grid.png").is_file() else ""
     intro = (
         f"# {escape(suite.title)}\n\n{escape(suite.about)}\n\n{picture}{grid}"
@@ -61,4 +64,19 @@ def write_board(records: Sequence[Record], suite: Suite, folder: Path) -> list[P
         from bench.report.pictures import curve_png
 
         written.append(curve_png(records, suite, folder / "curve.png"))
+    if _timed(records, suite):
+        from bench.report.pareto_picture import pareto_png
+
+        written.append(pareto_png(records, suite, folder / "pareto.png"))
     return written
+
+
+def _timed(records: Sequence[Record], suite: Suite) -> bool:
+    """Whether a row of the suite's own version and protocol has a latency."""
+    return any(
+        row.latency is not None and suite.primary in row.metrics
+        for record in records
+        if (record.suite_version, record.protocol, record.status) == (suite.version, suite.protocol.id, "ok")
+        for row in record.rows
+        if record.kind in KINDS
+    )

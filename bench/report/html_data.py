@@ -16,6 +16,7 @@ from bench.report.rowid import record_digest
 from bench.report.table import Line, Table
 from bench.report.text import printable
 from bench.report.views import Shown
+from bench.suite import MetricColumn
 
 DIGITS = 4  # significant, of what is drawn
 OWN = ("code_sha", "method_closure_sha256")  # of the provenance, what rarely is equal
@@ -48,7 +49,7 @@ def page_data(boards: Sequence[Shown], grids: Sequence[Sequence[Grid]]) -> dict[
     rows: list[dict[str, Any]] = []  # in the order of the page's rows
     for shown, made in zip(boards, grids, strict=True):
         for grid in made:
-            front = {point.line.id for point in points(grid.table, _better(shown)) if point.front}
+            front = {point.line.id for point in points(grid.table, _ranking(shown)) if point.front}
             for line in grid.lines:
                 rows.append(row_data(line, len(tables), shown, line.id in front, pools["works"]))
             tables.append(table_data(grid.table, shown))
@@ -67,8 +68,8 @@ def page_data(boards: Sequence[Shown], grids: Sequence[Sequence[Grid]]) -> dict[
     }
 
 
-def _better(shown: Shown) -> str:
-    return shown.suite.column(shown.suite.primary).better
+def _ranking(shown: Shown) -> MetricColumn:
+    return shown.suite.column(shown.suite.primary)
 
 
 def _entry(key: str) -> str:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from bench.report.columns import scope
 from bench.report.table import Line, Table
 from bench.report.views import METHOD, NFE, ROW, Head, Shown, View, decimals, lines_of
+from bench.suite import MetricColumn
 
 KINDS = ("student", "published", "solver", "teacher")
 
 
 @dataclass(frozen=True)
 class Point:
-    """A row as a point: latency over one teacher forward and primary metric; ``front`` if undominated."""
+    """A row as a point: latency over one teacher forward and a metric; ``front`` if undominated."""
 
     line: Line
     latency: float
@@ -22,18 +23,18 @@ class Point:
     front: bool
 
 
-def points(table: Table, better: str) -> list[Point]:
-    """Finished rows with a latency, fastest first.
+def points(table: Table, column: MetricColumn) -> list[Point]:
+    """Finished rows with a latency and a metric, fastest first.
 
     A row is on the front if no other row is at least as fast and at least as good, and better in one of the
     two. Means decide; equal rows are both on it.
     """
-    sign = 1 if better == "lower" else -1
+    sign = 1 if column.better == "lower" else -1
     found = [
-        (line.latency, sign * line.metrics[table.primary].mean, line)
+        (line.latency, sign * line.metrics[column.key].mean, line)
         for line in lines_of(table)
         if line.kind in KINDS and line.status == "ok" and line.latency is not None
-        if table.primary in line.metrics
+        if column.key in line.metrics
     ]
     found.sort(key=lambda item: (item[0], item[1], item[2].id))
     front = _front([(latency, loss) for latency, loss, _ in found])
@@ -60,7 +61,7 @@ def paretos(shown: Shown) -> list[View]:
     for table in shown.tables:
         rows = [
             (p.line.label, p.line.nfe, p.latency, p.value, "front" if p.front else None, p.line.id)
-            for p in points(table, column.better)
+            for p in points(table, column)
             if shown.shows(p.line)
         ]
         title = f"Quality and latency: {scope(table)}, budget {table.budget}"

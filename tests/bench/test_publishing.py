@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from baselines.datasets.scene_captions import captioned
+from baselines.datasets.scenes import HELD_OUT
 from bench.cli import main
 from bench.errors import BenchError, UsageError
-from bench.publishing import file_name, publish_runs
+from bench.publishing import file_name, grid_of, publish_runs
 from bench.record import read_record, write_record
 from bench.suite import load_suite
 
@@ -41,14 +43,32 @@ def test_board_is_written_beside_the_records(smoke: Path, tmp_path: Path) -> Non
         write_record(record.model_copy(update={"protocol": "gmm2d@1"}), path)
     written = publish_runs(load_suite("gmm2d"), smoke, tmp_path / "records")
     board = tmp_path / "gmm2d"
-    assert {p.name for p in board.iterdir()} == {"README.md", "table.csv", "curve.png", "grid.png"}
+    assert {p.name for p in board.iterdir()} == {
+        "README.md",
+        "table.csv",
+        "curve.png",
+        "pareto.png",
+        "grid.png",
+    }
     assert (board / "grid.png").read_bytes().startswith(b"\x89PNG")
+    assert "![quality against latency](pareto.png)" in (board / "README.md").read_text()
     assert "![samples](grid.png)" in (board / "README.md").read_text()
     records = list((tmp_path / "records" / "gmm2d").glob("*.json"))
     assert set(records) < set(written) and len(records) == 8
     assert {file_name(read_record(p), load_suite("gmm2d")) for p in records} == {p.name for p in records}
     again = publish_runs(load_suite("gmm2d"), smoke, tmp_path / "records")
     assert sorted(again) == sorted(set(written) - set(records))  # records that say the same keep their bytes
+
+
+def test_captions_stand_beside_what_was_made_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = {}
+    monkeypatch.setattr(
+        "bench.publishing.prompt_grid_png", lambda tiles, captions, path: drawn.update(c=captions)
+    )
+    suite = load_suite("shapes")
+    grid_of(suite, {}, tmp_path / "grid.png")
+    first = [captioned(HELD_OUT, suite.protocol.seed, index).caption for index in range(len(drawn["c"]))]
+    assert drawn["c"] == first and len(first) == 8
 
 
 def test_the_latest_of_two_records_of_a_cell_is_published(smoke: Path, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from matplotlib.image import imread
 from record_factory import board, curve, record, references, row
 
 from bench.report.curves import Excess, line_name
+from bench.report.pareto_picture import pareto_png
 from bench.report.pictures import curve_png, mosaic, sample_grid_png
+from bench.report.prompts import prompt_grid_png
 from bench.suite import load_suite
 
 SUITE = load_suite("gmm2d")
@@ -110,3 +112,31 @@ def test_samples_that_cannot_be_drawn_are_named(tmp_path, samples):
         sample_grid_png({"odd": samples}, tmp_path / "a.png")
     with pytest.raises(ValueError, match="no samples"):
         sample_grid_png({}, tmp_path / "a.png")
+
+
+def test_captions_and_what_was_made_of_them(tmp_path):
+    rng = np.random.default_rng(0)
+    tiles = {f"method {i}": rng.integers(0, 255, (9, 3, 32, 32), dtype=np.uint8) for i in range(5)}
+    captions = [f"a red ring {i} to the left of a small blue cross on a brown background" for i in range(9)]
+    shown = imread(prompt_grid_png(tiles, captions, tmp_path / "grid.png"))
+    blank = imread(prompt_grid_png(tiles, [" "] * 9, tmp_path / "blank.png"))
+    assert shown.shape == blank.shape and (shown != blank).any(axis=2).mean() > 0.005, "captions are written"
+    with pytest.raises(ValueError, match="samples of 'few': 3 for 8 captions"):
+        prompt_grid_png({"few": tiles["method 0"][:3]}, captions, tmp_path / "a.png")
+    with pytest.raises(ValueError, match="no captions or no samples"):
+        prompt_grid_png(tiles, [], tmp_path / "a.png")
+
+
+def test_quality_against_latency(tmp_path):
+    def timed(label, ratio, swd):
+        one = row(1, swd)
+        latency = one.latency.model_copy(update={"ratio": ratio})
+        return record(label, [one.model_copy(update={"latency": latency})])
+
+    records = [timed("a", 1.0, 3.0), timed("b", 2.0, 2.0), timed("c", 3.0, 4.0)]
+    path = pareto_png(records, SUITE, tmp_path / "pareto.png")
+    assert imread(path).shape[1] == 902
+    other = pareto_png(records[::-1], SUITE, tmp_path / "other.png")
+    assert path.read_bytes() == other.read_bytes(), "the order of records does not matter"
+    with pytest.raises(ValueError, match="has a latency"):
+        pareto_png([record("a", [row(1, 1.0).model_copy(update={"latency": None})])], SUITE, path)
