@@ -19,7 +19,11 @@ process on the same inputs and weights; the ratio is of the two medians, so belo
 quicker. Times are processor time, at the number of threads below. Seconds depend on the machine and on what
 else ran there; ratios less so, and they are what this page is for.
 
-Measured on {date}: {processor}, {threads}, torch {torch}, code {code}. {load}
+Measured on {date}: {processor}, {threads}, torch {torch}, code {code}.
+{load}
+
+An iteration of the runner cannot be quicker than the step in it: how far such a ratio lies below 1 is how far
+ratios scatter in this run. Everything here runs on the CPU; nothing is measured on a GPU.
 """
 AFTER = """
 *Alone* means: the very calls of networks that the step made, forwards and backwards with the same inputs,
@@ -30,8 +34,8 @@ numbers; it weighs most where networks are small. `adm32` is ImageNet-64's archi
 The published loops are the networks and losses of their authors, in the order of their updates, without
 loading of data. They lie outside this repository; `DISTILLBENCH_OFFICIAL=FOLDER make bench` finds them in
 `FOLDER/SiD` and `FOLDER/DMD2`, clones of [SiD](https://github.com/mingyuanzhou/SiD) and
-[DMD2](https://github.com/tianweiy/DMD2). Without them a line says *not measured*, as it does where no GPU
-was at hand. The aim 0.77 is 1.3 times as many images per second.
+[DMD2](https://github.com/tianweiy/DMD2). Without them a line says
+*not measured*. The aim 0.77 is 1.3 times as many images per second.
 """
 
 
@@ -65,7 +69,7 @@ def lines_of(row: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def aim(value: float | None) -> str:
-    return "" if value is None else f"≤ {value:.2f}"
+    return "" if value is None else f"≤ {value:g}"
 
 
 def span(seconds: float) -> str:
