@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from bench.cell import Cell, reference_cells, student_cells
 from bench.errors import BenchError
 from bench.methods import MethodRegistry
@@ -46,6 +48,15 @@ class Request:
     processes: int | None = None
     checkpointing: bool = False
     command: str = "bench run"
+
+    def to_json(self) -> str:
+        """As another process is told of it."""
+        return TypeAdapter(Request).dump_json(self).decode()
+
+    @staticmethod
+    def from_json(text: str) -> Request:
+        """From ``to_json``."""
+        return TypeAdapter(Request).validate_json(text)
 
 
 def recognised(cells: Sequence[Cell], cell: str) -> Cell:

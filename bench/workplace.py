@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 
 from baselines.networks.checkpointing import checkpoint_blocks
+from bench.cell import Cell
 from bench.errors import UsageError
 from bench.lab import Lab
 from bench.plugins.apart import Apart
 from bench.progress import Reporter
-from bench.request import Request
+from bench.request import Request, resolve
 from bench.runner import Runner
 from bench.stages import Bench
 from bench.store import Store
@@ -80,3 +81,13 @@ def open_runner(request: Request, suite: Suite, reporter: Reporter, *, patient: 
     bench = Bench(lab, store, reporter, request.command)
     memory = request.memory_mib and request.memory_mib * 2**20
     return Runner(bench, Apart(bench, memory) if request.isolate else None)
+
+
+def open_cells(request: Request, reporter: Reporter, *, patient: bool = False) -> tuple[Runner, list[Cell]]:
+    """The runner and the cells of a request from another process, resolved with the code that is here.
+
+    Raises:
+        UsageError, AssetError: see ``resolve`` and ``open_runner``.
+    """
+    suite, cells, _ = resolve(request)
+    return open_runner(request, suite, reporter, patient=patient), cells

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter
 
 from bench.cell import Cell
 from bench.launchers.lane import Lane
@@ -55,7 +54,7 @@ class Crew(Launcher):
     def _lane(self, number: int, place: Path, runner: Runner, reporter: Reporter) -> Lane:
         request = replace(self.request, jobs=1, device=device_of(str(runner.bench.lab.device), number))
         job = place / f"{number}.json"
-        job.write_bytes(TypeAdapter(Request).dump_json(request))
+        job.write_text(request.to_json(), encoding="utf-8")
         return Lane(
             python("bench.launchers.worker", str(job)), place / f"{number}.txt", runner.store, reporter
         )

@@ -13,6 +13,7 @@ from typing import IO
 
 from bench.cell import Cell
 from bench.plugins.apart import Pulse
+from bench.plugins.supervise import begin
 from bench.progress import Reporter
 from bench.record import Failure, read_record
 from bench.store import Store
@@ -53,17 +54,8 @@ class Lane:
 
     def _started(self) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
         if self.process is None or self.reports is None:
-            reading, writing = os.pipe()
             with self.printed.open("wb") as printed:
-                self.process = subprocess.Popen(
-                    [*self.words, str(writing)],
-                    stdin=subprocess.PIPE,
-                    stdout=printed,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=(writing,),
-                    start_new_session=True,  # an interrupt at the terminal reaches it once, through us
-                )
-            os.close(writing)
+                self.process, reading = begin(self.words, printed)
             self.reports = os.fdopen(reading, "rb")
         return self.process, self.reports
 

@@ -8,20 +8,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from bench.launchers.torchrun import InGroup
-from bench.request import Request, resolve
-from bench.workplace import open_runner
+from bench.request import Request
+from bench.workplace import open_cells
 
 
 def main(words: list[str]) -> int:
     """Take part in the run."""
-    asked = TypeAdapter(Request).validate_json(Path(words[0]).read_text(encoding="utf-8"))
-    launcher = InGroup(asked)
-    suite, cells, _ = resolve(launcher.request)
-    watchers = launcher.watchers(None, cells)
-    launcher.run(open_runner(launcher.request, suite, watchers[0]), cells, watchers)
+    launcher = InGroup(Request.from_json(Path(words[0]).read_text(encoding="utf-8")))
+    watchers = launcher.watchers(None, ())
+    runner, cells = open_cells(launcher.request, watchers[0])
+    launcher.run(runner, cells, watchers)
     for watcher in watchers:
         watcher.close()
     return 0

@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from bench.atomic import write_atomic
 from bench.cell import Cell
 from bench.errors import UsageError, unknown
@@ -22,10 +20,10 @@ from bench.launchers.launcher import Launcher
 from bench.parts import Resources
 from bench.progress import Reporter, reporters
 from bench.record import Failure, Record
-from bench.request import Request, recognised, resolve
+from bench.request import Request, recognised
 from bench.runner import Runner
 from bench.store import read_json
-from bench.workplace import open_runner
+from bench.workplace import open_cells
 
 POLL_SECONDS = 1.0
 TIME_LIMITS = 100  # that a job may reach before it counts as lost
@@ -45,9 +43,7 @@ class CellJob:
     cell: str
 
     def __call__(self) -> str:
-        request = TypeAdapter(Request).validate_json(self.request)
-        suite, cells, _ = resolve(request)
-        runner = open_runner(request, suite, reporters(1)[0], patient=True)
+        runner, cells = open_cells(Request.from_json(self.request), reporters(1)[0], patient=True)
         return runner.run(recognised(cells, self.cell)).status
 
     def checkpoint(self) -> Any:
@@ -127,8 +123,7 @@ class Slurm(Launcher):
     def _submitted(self, runner: Runner, cell: Cell) -> Any:
         wanted = resources(cell)
         request = replace(self.asked, threads=self.asked.threads or wanted.cpus)
-        text = TypeAdapter(Request).dump_json(request).decode()
-        job = self._executor(wanted).submit(CellJob(text, cell.id))
+        job = self._executor(wanted).submit(CellJob(request.to_json(), cell.id))
         folder = runner.store.cell_folder(cell.suite.id, cell.id)
         write_atomic(folder / "job.json", json.dumps({"cluster": self.cluster, "job": job.job_id}) + "\n")
         return job

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
 
 from bench import __version__
 from bench.cell import Cell
@@ -80,7 +79,7 @@ class Torchrun(Launcher):
     def run(self, runner: Runner, cells: list[Cell], watchers: Sequence[Reporter]) -> list[Record]:
         with tempfile.TemporaryDirectory(prefix="bench-ranks-") as place:
             job = Path(place) / "request.json"
-            job.write_bytes(TypeAdapter(Request).dump_json(self.asked))
+            job.write_text(self.asked.to_json(), encoding="utf-8")
             words = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
             words += [f"--nproc-per-node={self.processes}", f"--max-restarts={RESTARTS}"]
             ended = subprocess.run([*words, "-m", "bench.launchers.ranks", str(job)], check=False)

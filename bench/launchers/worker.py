@@ -13,13 +13,11 @@ import threading
 from pathlib import Path
 from queue import SimpleQueue
 
-from pydantic import TypeAdapter
-
 from bench.plugins.child import PipeReporter
 from bench.plugins.supervise import Lines
 from bench.record import Record
-from bench.request import Request, recognised, resolve
-from bench.workplace import open_runner
+from bench.request import Request, recognised
+from bench.workplace import open_cells
 
 INTERRUPTED = 130
 
@@ -59,10 +57,9 @@ class Orders:
 def main(words: list[str]) -> int:
     """Work until there is nothing more to do."""
     orders, pipe = Orders(), LanePipe(int(words[1]))
-    request = TypeAdapter(Request).validate_json(Path(words[0]).read_text(encoding="utf-8"))
+    request = Request.from_json(Path(words[0]).read_text(encoding="utf-8"))
     try:
-        suite, cells, _ = resolve(request)
-        runner = open_runner(request, suite, pipe, patient=True)
+        runner, cells = open_cells(request, pipe, patient=True)
         while (order := orders.next()) is not None:
             cell, seconds = recognised(cells, str(order["cell"])), order["seconds"]
             if seconds is not None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 POLL_SECONDS = 0.1
 HEAD_BYTES, TAIL_BYTES = 256_000, 64_000  # of what a child prints: kept from its beginning, from its end
@@ -110,6 +110,27 @@ class Child:
         return bool(events)
 
 
+def begin(words: Sequence[str], printed: int | IO[bytes]) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a command in a session of its own; returns it and the end of the pipe that it reports on.
+
+    The number of its own end is added to the words. When this process is gone, its standard input ends.
+
+    Args:
+        printed: where its output goes.
+    """
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [*words, str(writing)],
+        stdin=subprocess.PIPE,
+        stdout=printed,
+        stderr=subprocess.STDOUT,
+        pass_fds=(writing,),
+        start_new_session=True,  # an interrupt at the terminal does not reach it past us
+    )
+    os.close(writing)
+    return process, reading
+
+
 def supervise(
     words: Sequence[str],
     *,
@@ -127,16 +148,7 @@ def supervise(
         silent: whether it has been quiet for too long, asked with the present time.
         memory_bytes: resident memory at which it and what it started are killed.
     """
-    reading, writing = os.pipe()
-    process = subprocess.Popen(
-        [*words, str(writing)],
-        stdin=subprocess.PIPE,  # never written: its end tells the child that this process is gone
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        pass_fds=(writing,),
-        start_new_session=True,
-    )
-    os.close(writing)
+    process, reading = begin(words, subprocess.PIPE)  # its input is never written, only closed
     child = Child(process, reading, Output(output), on_report)
     try:
         return watch(child, silent, memory_bytes)

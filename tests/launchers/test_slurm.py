@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from pydantic import TypeAdapter
 from record_factory import record
 from tiny import tiny_suite
 
@@ -169,7 +168,7 @@ def test_a_job_takes_its_cell_to_a_record_and_says_how_to_go_on(
         device="cpu",
     )  # fmt: skip
     (cell,) = resolve(request)[1]
-    job = CellJob(TypeAdapter(Request).dump_json(request).decode(), cell.id)
+    job = CellJob(request.to_json(), cell.id)
     again = job.checkpoint()
     assert isinstance(again, DelayedSubmission) and again.function == job
     assert job() == "ok"
