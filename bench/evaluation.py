@@ -168,6 +168,10 @@ class DigitsEvaluator(Evaluator):
 def evaluator_for(suite: Suite, device: str = "cpu") -> Evaluator:
     """The evaluator of a suite's protocol; ``device`` is where published feature networks run."""
     protocol = suite.protocol
+    if isinstance(protocol, PublishedProtocol) and suite.pipeline is not None:
+        from bench.prompt_evaluation import prompted_evaluator  # open_clip takes seconds to import
+
+        return prompted_evaluator(suite, device)
     if isinstance(protocol, PublishedProtocol):
         return published_evaluator(suite, device)
     if isinstance(protocol, CaptionProtocol):

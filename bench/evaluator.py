@@ -40,6 +40,16 @@ class Evaluator(ABC):
     def reference_sha256(self) -> str | None:
         """Digest of the reference data; None where it is drawn afresh."""
 
+    @property
+    def others_sha256(self) -> Mapping[str, str | None]:
+        """Digests of what else decides scores, by name: the network of a CLIP score, say."""
+        return {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What records are to say of every row."""
+        return ()
+
     @abstractmethod
     def labels(self, indices: range, seed: int = 0) -> Cond:
         """Conditions of samples of a block by index (the protocol's label law)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -182,7 +182,7 @@ class LatentEvaluator(ImageEvaluator):
 class DecodedImages(ImageSource):
     """Images that a decoder makes of latents ``[N, C, H, W]``, batch by batch."""
 
-    def __init__(self, latents: np.ndarray, decoder: LatentDecoder, pixels: Pixels) -> None:
+    def __init__(self, latents: np.ndarray, decoder: Callable[[Tensor], Tensor], pixels: Pixels) -> None:
         super().__init__(Path("samples"), len(latents), pixels)
         self.latents, self.decoder = latents, decoder
         self.rule = pixels.rounding_decoded or pixels.rounding

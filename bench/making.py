@@ -10,7 +10,7 @@ from baselines.distiller import Distiller, Generator
 from bench.cell import Cell
 from bench.lab import Lab
 from bench.meter import ALONE, Meter, Sharing, metered
-from bench.models import ReleasedStudent
+from bench.models import ReleasedStudent, released_student
 from bench.sampling import Team, draw_samples
 from bench.training import Progress, Snapshot, Training
 
@@ -38,6 +38,14 @@ def load_snapshot(lab: Lab, cell: Cell, path: Path) -> Snapshot:
     assert cell.method is not None
     scaling = cell.method.cls.student_scaling(cell.config, lab.space)
     return Snapshot(path, lab.entry.build, scaling, lab.device)
+
+
+def load_released(lab: Lab, cell: Cell) -> ReleasedStudent | None:
+    """The published student of a cell; None for a cell that has none."""
+    if cell.released is None or cell.method is None:
+        return None
+    scaling = cell.method.cls.student_scaling(cell.config, lab.space)
+    return released_student(cell.suite, cell.released, scaling, str(lab.device))
 
 
 def generator_of(lab: Lab, cell: Cell, student: Student | None, meter: Meter) -> Generator:

@@ -16,13 +16,14 @@ from baselines.checkpoints.denoisers import build_denoiser, load_denoiser
 from baselines.datasets.stored_images import StoredImages
 from baselines.datasets.stored_latents import StoredLatents
 from baselines.diffusion.cond import Cond
-from baselines.diffusion.denoiser import Denoiser
+from baselines.diffusion.denoiser import Denoiser, Scaling
 from baselines.distiller import Space
 from baselines.streams import numpy_generator
 from baselines.teachers.registry import TEACHERS, TeacherModel, WeightsError, load_teacher
+from baselines.teachers.text_students import load_text_student
 from bench.errors import AssetError, UsageError, unknown
 from bench.files import find_file, proven_digest
-from bench.parts import Files, Model, PublishedStudent
+from bench.parts import Files, Model, Pipeline, PublishedStudent
 from bench.suite import Suite
 from bench.text_models import open_text, text_model
 
@@ -142,11 +143,29 @@ class ReleasedStudent:
     students: dict[int, Denoiser]
 
 
-def released_student(suite: Suite, student: PublishedStudent, device: str = "cpu") -> ReleasedStudent:
-    """Load a published student; see ``load_network`` for errors."""
-    assert suite.model is not None
-    _, net = load_network(student.file, suite.model, device)
+def released_student(
+    suite: Suite, student: PublishedStudent, scaling: Scaling | None = None, device: str = "cpu"
+) -> ReleasedStudent:
+    """Load a published student; see ``load_network`` for errors.
+
+    Args:
+        scaling: preconditioning of its method's students; None keeps that of the teacher's network.
+    """
+    if suite.pipeline is not None:
+        net = _text_student(suite.pipeline, student, device)
+    else:
+        assert suite.model is not None
+        _, net = load_network(student.file, suite.model, device)
+    net = net if scaling is None else net.rescaled(scaling).eval()
     return ReleasedStudent(find_file(student.file), dict.fromkeys(student.steps, net.to(device)))
+
+
+def _text_student(pipeline: Pipeline, student: PublishedStudent, device: str) -> Denoiser:
+    path, w = find_file(student.file), None if student.guidance is None else student.guidance - 1
+    try:
+        return load_text_student(open_text(pipeline, device), path, w=w)
+    except CheckpointError as error:
+        raise AssetError(str(error)) from error
 
 
 def open_data(files: Files, model: Model) -> Stored:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.cell import Cell
+from bench.errors import UsageError
 from bench.files import is_here
 from bench.suite import Suite
 from bench.suite_protocol import PublishedProtocol
@@ -21,13 +22,39 @@ def needs_data(suite: Suite, cells: Sequence[Cell]) -> bool:
 
 
 def needed_files(suite: Suite, cells: Sequence[Cell]) -> tuple[str, ...]:
-    """Files by name (``bench.files``): the teacher's, the evaluation's, and what the cells read besides."""
-    if suite.files is None:
+    """Files by name (``bench.files``): the teacher's, the evaluation's, and what the cells read besides.
+
+    Raises:
+        UsageError: a method learns from pictures, and the suite has captions alone.
+    """
+    if not suite.own_files:
         return suite.assets
-    data = needs_data(suite, cells) or any(cell.detail == REAL for cell in cells)
-    wanted = [name for name in suite.own_files if data or name != suite.files.data]
+    idle = idle_captions(suite, cells) if suite.pipeline else idle_images(suite, cells)
+    wanted = [name for name in suite.own_files if name not in idle]
     students = [cell.released.file for cell in cells if cell.released]
     return tuple(dict.fromkeys([*wanted, *students, *suite.assets]))
+
+
+def idle_images(suite: Suite, cells: Sequence[Cell]) -> set[str]:
+    """Training images, where nothing reads them."""
+    assert suite.files is not None
+    read = needs_data(suite, cells) or any(cell.detail == REAL for cell in cells)
+    return set() if read else {suite.files.data}
+
+
+def idle_captions(suite: Suite, cells: Sequence[Cell]) -> set[str]:
+    """Training captions and captioned pictures, where no method learns from them; raises UsageError."""
+    assert suite.pipeline is not None
+    trained = [(cell.label, cell.method.cls) for cell in cells if cell.kind == "student" and cell.method]
+    data, pictures = suite.pipeline.data, suite.pipeline.pictures
+    seeing = next((label for label, cls in trained if cls.needs.data), None)
+    if seeing and pictures is None:
+        raise UsageError(
+            f"method {seeing} learns from pictures, and suite {suite.name} has captions alone: name a folder "
+            "of captioned pictures (key 'pipeline.pictures'), or take a method without data, such as sid"
+        )
+    idle = set() if any(not cls.needs.data for _, cls in trained) else {data}
+    return idle if seeing or pictures is None else {*idle, pictures}
 
 
 def without_absent_data(suite: Suite, cells: list[Cell]) -> tuple[list[Cell], list[str]]:

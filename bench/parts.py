@@ -38,7 +38,12 @@ class Pipeline(Part):
     """A text-to-image teacher: a diffusers pipeline folder, its data, the guidance under which it teaches."""
 
     folder: str = Field(description="one that ships, by its suite's name; else an asset, or a path")
-    data: Literal["shapes"] = Field(description="captioned pictures that trainings draw from")
+    data: str = Field(
+        description="captioned pictures that trainings draw from: 'shapes', or a file of captions alone"
+    )
+    pictures: str | None = Field(
+        None, description="folder of pictures with metadata.jsonl, for methods that learn from pictures"
+    )
     guidance: float = Field(ge=1, description="guidance scale of the teacher and of samples; 1: unguided")
     learned: tuple[float, float] | None = Field(
         None,
@@ -47,6 +52,11 @@ class Pipeline(Part):
     rank: int | None = Field(None, gt=0, description="students are changes of this rank (LoRA); null: whole")
     prediction: str | None = Field(None, description="what the U-Net predicts, if known from elsewhere")
     scaling_factor: float | None = Field(None, gt=0, description="of the latents of the U-Net's training")
+
+    def placed(self, folder: Path) -> Pipeline:
+        """The same with paths made absolute from a folder."""
+        paths = {key: placed(getattr(self, key), folder) for key in ("folder", "data", "pictures")}
+        return self.model_copy(update=paths)
 
     @model_validator(mode="after")
     def one_form(self) -> Pipeline:
@@ -98,6 +108,9 @@ class PublishedStudent(Part):
     file: str = Field(description="asset or path")
     steps: tuple[int, ...] = Field((1,), description="step counts that it serves")
     options: dict[str, Any] = Field(default_factory=dict, description="of the sampler: the method's Config")
+    guidance: float | None = Field(
+        None, ge=1, description="scale, for students that take it as an input; null: they take none"
+    )
     note: str = Field("", description="what is known of its training")
 
     @property

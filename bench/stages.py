@@ -19,9 +19,8 @@ from bench.closure import closure_digest
 from bench.events import Events, Heartbeat, write_status
 from bench.lab import Lab
 from bench.latency import Parts, measure_latency, measure_throughput
-from bench.making import Student, draw_block, generator_of, load_snapshot, training_of
+from bench.making import Student, draw_block, generator_of, load_released, load_snapshot, training_of
 from bench.meter import Meter
-from bench.models import released_student
 from bench.progress import Reporter
 from bench.provenance import provenance
 from bench.record import Cost, CurvePoint, Failure, Latency, MetricValue, Record, Row, Status
@@ -59,6 +58,7 @@ def surroundings(bench: Bench) -> dict[str, str | None]:
         "teacher": bench.lab.teacher_sha256,
         "extractor": bench.lab.evaluator.extractor_sha256,
         "reference": bench.lab.evaluator.reference_sha256,
+        **bench.lab.evaluator.others_sha256,
         "device": device_class(bench.lab.device, bench.processes),
     }
 
@@ -177,6 +177,7 @@ class CellStages:
             "suite": self.cell.suite.teacher,
             "extractor": evaluator.extractor_sha256,
             "reference": evaluator.reference_sha256,
+            **evaluator.others_sha256,
             "code": self.made_with["scoring"],
         }
 
@@ -252,8 +253,7 @@ class CellStages:
     def record(self) -> Record:
         """Run all stages and put the record together."""
         if self.cell.kind != "student":
-            released, place = self.cell.released, str(self.lab.device)
-            student = released_student(self.cell.suite, released, place) if released else None
+            student = load_released(self.lab, self.cell)
             rows = [self.row(student, steps, 0.0) for steps in self.cell.steps]
             curve = [self.curve_floor()] if self.cell.kind == "anchor" else []
             return self.bare_record("ok").model_copy(update={"rows": rows, "curve": curve})
@@ -277,6 +277,7 @@ class CellStages:
             status=status,
             rows=[],
             failure=failure,
+            notes=[] if failure else list(self.lab.evaluator.notes),
             provenance=provenance(self.lab, self.cell, self.processes),
             command=self.command,
         )

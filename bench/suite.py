@@ -90,6 +90,9 @@ class Suite(Part):
     model: Model | None = Field(None, description="network of a published teacher")
     files: Files | None = Field(None, description="what a suite with 'model' reads")
     pipeline: Pipeline | None = Field(None, description="a text-to-image teacher")
+    reference: str | None = Field(
+        None, description="of a published protocol with captions: real pictures, or their statistics"
+    )
     published: tuple[PublishedStudent, ...] = Field((), description="students with released weights")
     smoke: Smoke = Smoke()
     resources: dict[str, Resources] = Field(
@@ -99,16 +102,19 @@ class Suite(Part):
 
     @model_validator(mode="after")
     def whole(self) -> Suite:
-        """Model, files and a published protocol come together."""
+        """A pipeline and captions come together; so do model, files and a published protocol without them."""
+        published, captions = isinstance(self.protocol, PublishedProtocol), self.protocol.labels == "captions"
         given = {
             "model": self.model is not None,
             "files": self.files is not None,
-            "protocol.evaluator = 'published'": isinstance(self.protocol, PublishedProtocol),
+            "protocol.evaluator = 'published'": published and not captions,
         }
         if self.pipeline and any(given.values()):
             raise ValueError("found a pipeline beside a model of images; expected one of both")
-        if (self.pipeline is not None) is not isinstance(self.protocol, CaptionProtocol):
+        if (self.pipeline is not None) is not captions:
             raise ValueError("found a pipeline or captions; expected both or none")
+        if (self.reference is not None) is not (published and captions):
+            raise ValueError("found a reference or a published protocol with captions; expected both or none")
         for preset in self.methods.values():
             self.teaching(preset.learned)
         if not self.pipeline and any(rows.guidance for rows in (self.teacher_rows, *self.solver_rows)):
@@ -133,10 +139,16 @@ class Suite(Part):
     @property
     def own_files(self) -> tuple[str, ...]:
         """Files of teacher, evaluation and data under its protocol, by name; none where all ships."""
-        if self.files is None or not isinstance(self.protocol, PublishedProtocol):
+        if not isinstance(self.protocol, PublishedProtocol):
             return ()
-        law, files = self.protocol.law, self.files
-        found = (files.teacher, files.extractor_for(law), files.reference_for(law), files.data, files.decoder)
+        found: tuple[str | None, ...] = ()
+        if self.pipeline is not None:
+            pipeline = self.pipeline
+            found = (pipeline.folder, *self.protocol.assets, self.reference, pipeline.data, pipeline.pictures)
+        elif self.files is not None:
+            law, files = self.protocol.law, self.files
+            measured = files.extractor_for(law), files.reference_for(law)
+            found = (files.teacher, *measured, files.data, files.decoder)
         return tuple(name for name in found if name is not None)
 
     def under(self, protocol: str) -> Suite:
@@ -235,13 +247,15 @@ def parse_suite(path: Path) -> Suite:
 
 def anchored(suite: Suite, folder: Path) -> Suite:
     """The same suite with the paths in it made absolute from the folder of its file."""
-    if suite.pipeline is not None:
-        own = suite.pipeline.model_copy(update={"folder": placed(suite.pipeline.folder, folder)})
-        return suite.model_copy(update={"pipeline": own})
-    if suite.files is None:
-        return suite
-    students = tuple(one.model_copy(update={"file": placed(one.file, folder)}) for one in suite.published)
-    return suite.model_copy(update={"files": suite.files.placed(folder), "published": students})
+    own = {
+        "pipeline": suite.pipeline and suite.pipeline.placed(folder),
+        "files": suite.files and suite.files.placed(folder),
+        "reference": placed(suite.reference, folder),
+        "published": tuple(
+            one.model_copy(update={"file": placed(one.file, folder)}) for one in suite.published
+        ),
+    }
+    return suite.model_copy(update=own)
 
 
 def describe(path: Path | str, error: ValidationError) -> str:

@@ -80,7 +80,7 @@ class PublishedProtocol(Part):
     """A protocol of ``metrics.protocols`` by its id, with what a run needs besides.
 
     Attributes:
-        law: that protocol; it is looked up, not written in suite files.
+        law, clip_law: the protocols of ``id`` and ``clip``; they are looked up, not written in suite files.
     """
 
     id: str
@@ -89,13 +89,15 @@ class PublishedProtocol(Part):
     curve_samples: int = Field(gt=0, description="samples of a curve point")
     curve_seed: int = Field(description="sampling seed of curve points, disjoint from the repeats")
     batch: int = Field(gt=0, description="sampling batch; results do not depend on it")
+    clip: str | None = Field(None, description="protocol of the CLIP score, taken of the very same images")
     law: Law
+    clip_law: Law | None = None
 
     @model_validator(mode="before")
     @classmethod
     def look_up(cls, raw: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         """Find the law by its id, but for a protocol that another process sends."""
-        if "law" in raw:
+        if "law" in raw or "clip_law" in raw:
             if (info.context or {}).get("file"):
                 raise ValueError("key 'law' is looked up by the id; leave it out")
             return raw
@@ -105,7 +107,32 @@ class PublishedProtocol(Part):
                 raise ValueError(str(unknown("protocol", name, shipped_protocols())))
             if law.sampling is None or law.pixels is None or law.extractor is None:
                 raise ValueError(f"protocol {name} does not score images in features")
-        return raw | {"law": shipped_protocols()[raw["id"]]}
+        law, clip = shipped_protocols()[raw["id"]], raw.get("clip")
+        if clip is not None and clip not in shipped_protocols():
+            raise ValueError(str(unknown("protocol", clip, shipped_protocols())))
+        return raw | {"law": law, "clip_law": None if clip is None else shipped_protocols()[clip]}
+
+    @model_validator(mode="after")
+    def same_images(self) -> PublishedProtocol:
+        """Images of captions are scored against them too, by a protocol that draws them alike."""
+        law, clip = self.law, self.clip_law
+        if (self.labels == "captions") is not (clip is not None):
+            raise ValueError("found captions or a protocol of the CLIP score (clip); expected both or none")
+        if clip is None:
+            return self
+        assert law.sampling is not None
+        if clip.clip is None or (clip.sampling, clip.pixels) != (law.sampling, law.pixels):
+            raise ValueError(f"protocol {self.clip} does not score the images of {self.id} with a CLIP")
+        if law.sampling.prompts is None or self.curve_samples > law.sampling.samples:
+            raise ValueError(f"protocol {self.id} has no captions for {self.curve_samples} curve samples")
+        return self
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Ids of what a suite of captions is asked and scored with, but for the reference."""
+        law, clip = self.law, self.clip_law
+        assert law.sampling and law.sampling.prompts and law.extractor and clip and clip.clip
+        return (law.sampling.prompts.id, law.extractor.asset.id, clip.clip.asset.id)
 
     @property
     def samples(self) -> int:
@@ -143,7 +170,7 @@ class PublishedProtocol(Part):
     @property
     def provisional(self) -> bool:
         """Whether a file that decides numbers is not pinned."""
-        return bool(self.law.provisional())
+        return any(law is not None and bool(law.provisional()) for law in (self.law, self.clip_law))
 
     def under(self, name: str) -> PublishedProtocol:
         """The same run under another of the suite's protocols; raises UsageError for any other name."""
@@ -165,5 +192,6 @@ class PublishedProtocol(Part):
             "curve_samples": samples,
             "batch": batch or self.batch,
             "law": self.law.model_copy(update=parts | {"id": f"{self.id}{SMOKE}"}),
+            "clip_law": self.clip_law and self.clip_law.model_copy(update=parts),
         }
         return self.model_copy(update=sizes | {"id": f"{self.id}{SMOKE}"})

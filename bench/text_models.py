@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from baselines.datasets.captioned_files import CaptionedPictures, CaptionList
 from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import Denoiser
 from baselines.diffusion.guidance import FixedStrength, Strength, UniformStrength, guided
-from baselines.teachers.captioned import SOURCES, CaptionedLatents
+from baselines.teachers.captioned import SOURCES, CaptionedLatents, CaptionedSource
 from baselines.teachers.pipeline_folder import PipelineFolder
+from baselines.teachers.published_pipelines import PUBLISHED
 from baselines.teachers.registry import WEIGHTS, TeacherModel
 from baselines.teachers.stable_diffusion import (
     Form,
@@ -24,9 +26,10 @@ from baselines.teachers.stable_diffusion import (
     text_space,
 )
 from bench.errors import AssetError
-from bench.files import find_file
+from bench.files import find_file, is_here
 from bench.parts import Pipeline
 
+Found = TypeVar("Found")
 TAUGHT = ("shapes",)  # pipelines that a command of ours trains
 
 
@@ -43,6 +46,17 @@ def pipeline_folder(pipeline: Pipeline) -> Path:
             f"{pipeline.folder} --part' vocabulary, vae, unet, clip and features"
         )
     return shipped if pipeline.folder in TAUGHT else find_file(pipeline.folder)
+
+
+def configs_of(pipeline: Pipeline) -> PipelineFolder:
+    """Configs of a pipeline: of its folder, or as they are known while a published one is not here.
+
+    Raises:
+        AssetError: missing, or no pipeline of this kind.
+    """
+    if pipeline.folder in PUBLISHED and not is_here(pipeline.folder):
+        return PUBLISHED[pipeline.folder]
+    return _complaining(lambda: PipelineFolder.open(pipeline_folder(pipeline)))
 
 
 def strength_of(pipeline: Pipeline) -> Strength:
@@ -71,12 +85,12 @@ def text_model(pipeline: Pipeline, device: str = "cpu") -> TeacherModel:
     Raises:
         AssetError: missing, or no pipeline of this kind.
     """
-    folder = _complaining(lambda: PipelineFolder.open(pipeline_folder(pipeline)))
+    folder = configs_of(pipeline)
     scaling = _complaining(lambda: folder.scaling(pipeline.prediction))
     return TeacherModel(
         space=text_space(folder, scaling),
         build=partial(blank_net, folder, form_of(pipeline), scaling),
-        draw=lambda *batch: _data(pipeline, device).draw(*batch),
+        draw=lambda *batch: _data(pipeline, device, pictures=True).draw(*batch),
         draw_conditions=lambda *batch: _data(pipeline, device).draw_conditions(*batch),
         guide=partial(_guide, pipeline, device),
     )
@@ -100,7 +114,7 @@ def open_text(pipeline: Pipeline, device: str = "cpu") -> TextTeacher:
     )
 
 
-def _complaining(read: Any) -> Any:
+def _complaining(read: Callable[[], Found]) -> Found:
     """What a reader returns; its ValueError is one of assets."""
     try:
         return read()
@@ -108,8 +122,21 @@ def _complaining(read: Any) -> Any:
         raise AssetError(str(error)) from error
 
 
-def _data(pipeline: Pipeline, device: str) -> CaptionedLatents:
-    return CaptionedLatents(open_text(pipeline, device), SOURCES[pipeline.data], strength_of(pipeline))
+def _data(pipeline: Pipeline, device: str, *, pictures: bool = False) -> CaptionedLatents:
+    model = open_text(pipeline, device)
+    side = model.latents.stride * model.space.shape[-1]
+    source = _source(pipeline.data, pipeline.pictures if pictures else None, side)
+    return CaptionedLatents(model, source, strength_of(pipeline))
+
+
+@cache
+def _source(data: str, pictures: str | None, side: int) -> CaptionedSource:
+    """What trainings draw from, opened once."""
+    if data in SOURCES:
+        return SOURCES[data]
+    if pictures is None:
+        return _complaining(lambda: CaptionList.open(find_file(data)))
+    return _complaining(lambda: CaptionedPictures.open(find_file(pictures), side))
 
 
 def _guide(pipeline: Pipeline, device: str, net: Denoiser) -> Denoiser | None:

@@ -10,7 +10,7 @@ from metrics.reference import WrongFile
 
 
 def read_captions(path: Path, protocol: Protocol) -> list[str]:
-    """The captions of a file, as many as the protocol has samples.
+    """The captions of a file: as many as the protocol's list has, or as it has samples.
 
     Raises:
         WrongFile: not the file whose digest the protocol pins; shows both.
@@ -24,9 +24,10 @@ def read_captions(path: Path, protocol: Protocol) -> list[str]:
     sampling = protocol.sampling
     if sampling is None or sampling.labels != "captions":
         raise ValueError(f"{path}: {protocol.id} has no captions")
-    if len(lines) != sampling.samples:
+    wanted = (sampling.prompts and sampling.prompts.count) or sampling.samples
+    if len(lines) != wanted:
         raise ValueError(
-            f"{path}: {len(lines)} captions for the {sampling.samples} images of {protocol.id}; "
+            f"{path}: {len(lines)} captions for the {wanted} images of {protocol.id}; "
             "expected one a line, in the order of the images"
         )
     empty = next((number for number, line in enumerate(lines, 1) if not line.strip()), None)

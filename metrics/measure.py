@@ -19,7 +19,7 @@ from metrics.reference import PARTS, Reference, ddof_of, is_statistics, load_sta
 from metrics.samples.source import ImageSource, open_images
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 class Measure(ABC):
@@ -151,6 +151,12 @@ def exact_count(protocol: Protocol, path: Path, count: int) -> None:
 
 def feed(images: ImageSource, extractor: Extractor, measures: Sequence[Measure]) -> None:
     """One pass: every batch through the extractor, its features to every measure."""
+    for _ in passing(images, extractor, measures):
+        pass
+
+
+def passing(images: ImageSource, extractor: Extractor, measures: Sequence[Measure]) -> Iterator[np.ndarray]:
+    """The same pass, giving every batch on, for what is scored of the very same images."""
     extras = frozenset[Extra]().union(*(each.extras for each in measures))
     for batch in images.batches():
         try:
@@ -159,6 +165,7 @@ def feed(images: ImageSource, extractor: Extractor, measures: Sequence[Measure])
             raise ValueError(f"{images.path}: {error}") from error
         for each in measures:
             each.update(features)
+        yield batch
 
 
 def load_reference(path: Path, protocol: Protocol, extractor: Extractor) -> Reference:

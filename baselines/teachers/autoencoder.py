@@ -52,6 +52,11 @@ class ScaledLatents:
         self.autoencoder.enable_slicing()  # one image at a time: decoding takes more memory than sampling
         self.factor = float(autoencoder.config.scaling_factor)
 
+    @property
+    def stride(self) -> int:
+        """Pixels to a latent, along one side."""
+        return int(2 ** (len(self.autoencoder.config.block_out_channels) - 1))
+
     def decode(self, latents: Tensor) -> Tensor:
         """fp32 ``[N, 3, fH, fW]`` of ``[N, C, H, W]``, cut to [-1, 1], on the autoencoder's device."""
         with torch.no_grad():

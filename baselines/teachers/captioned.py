@@ -28,9 +28,9 @@ class Captioned(NamedTuple):
 
 
 class CaptionedSource(Protocol):
-    """A data set of captioned pictures, in batches by seed and iteration."""
+    """A data set of captioned pictures (``Captioned``), in batches by seed and iteration."""
 
-    def batch(self, seed: int, iteration: int, size: int) -> Captioned: ...
+    def batch(self, seed: int, iteration: int, size: int) -> tuple[np.ndarray | None, Sequence[str]]: ...
     def captions(self, seed: int, iteration: int, size: int) -> Sequence[str]: ...
 
 
@@ -47,9 +47,14 @@ class CaptionedLatents:
     strength: Strength
 
     def draw(self, seed: int, iteration: int, size: int) -> tuple[Tensor, Cond]:
-        """Latents drawn from the autoencoder's law ``[B, C, h, w]``, and their conditions."""
+        """Latents drawn from the autoencoder's law ``[B, C, h, w]``, and their conditions.
+
+        Raises:
+            ValueError: the source has captions alone.
+        """
         images, captions = self.source.batch(seed, iteration, size)
-        assert images is not None
+        if images is None:
+            raise ValueError("training captions come without pictures, and this method learns from pictures")
         noise = torch.randn(
             len(images), *self.model.space.shape, generator=torch_generator(seed, "data", iteration)
         )

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +62,12 @@ class TextEncoder:
         self.latest: OrderedDict[str, Tensor] = OrderedDict()
         self.cut: set[str] = set()  # captions seen that are longer than the context
         self.empty = self._encoded([self.tokens("").ids])[0]  # the empty prompt [L, E]
+
+    def kept_in(self, folder: Path) -> TextEncoder:
+        """The same encoder and memory, with encodings kept in a folder between runs."""
+        other = copy(self)
+        other.folder = folder
+        return other
 
     @property
     def report(self) -> str:

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from baselines.checkpoints import CheckpointError, merge_lora, read_checkpoint
 from baselines.checkpoints.architecture import DiffusersConfig
 from baselines.checkpoints.naming import naming
 from baselines.checkpoints.reading import Checkpoint
-from baselines.diffusion.denoiser import Denoiser
+from baselines.diffusion.cond import Cond
+from baselines.diffusion.denoiser import Denoiser, Scaling
 from baselines.teachers.pipeline_folder import PipelineFolder
 from baselines.teachers.stable_diffusion import StrengthInput, TextTeacher, Whole, blank_net, load_unet
 
 
-def load_text_student(teacher: TextTeacher, file: Path, scale: float = 1.0) -> Denoiser:
+class AtStrength(Denoiser):
+    """A student that takes the guidance strength as an input, held at one strength ``w``."""
+
+    def __init__(self, net: Denoiser, w: float) -> None:
+        super().__init__(net.model, net.scaling, net.body)
+        self.w = w
+
+    def rescaled(self, scaling: Scaling) -> AtStrength:
+        """The same network and strength under another scaling."""
+        return AtStrength(super().rescaled(scaling), self.w)
+
+    def _ask(self, function: Any, x: Tensor, sigma: Tensor | float, cond: Cond | None) -> Tensor:
+        held = replace(cond or Cond(), w=torch.full((len(x),), self.w, device=x.device))
+        return super()._ask(function, x, sigma, held)
+
+
+def load_text_student(
+    teacher: TextTeacher, file: Path, scale: float = 1.0, w: float | None = None
+) -> Denoiser:
     """The student of a file under its teacher's scaling (``rescaled`` for its method's), frozen, on the CPU.
 
     Args:
         scale: strength of a LoRA.
+        w: guidance strength at which a student that takes it as an input is held; None: conditions say it.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it holds something else, or is for another base than the teacher.
+        CheckpointError: it holds something else, is for another base than the teacher, or takes no strength.
     """
     checkpoint = read_checkpoint(file)
     folder = PipelineFolder.open(teacher.path)
@@ -32,6 +54,8 @@ def load_text_student(teacher: TextTeacher, file: Path, scale: float = 1.0) -> D
         config = checkpoint.architecture.config
         width = config.time_cond_dim if isinstance(config, DiffusersConfig) else 0
         net = blank_net(folder, StrengthInput(width) if width else Whole(), folder.scaling())
+        if w is not None and not width:
+            raise CheckpointError("takes no guidance scale as an input; leave the scale out")
         weights = student_weights(folder, checkpoint, scale)
         unet: Any = net.model.unet
         differ = sorted(
@@ -43,7 +67,8 @@ def load_text_student(teacher: TextTeacher, file: Path, scale: float = 1.0) -> D
             found = f"{differ[0]} differs" if differ else "it has more layers"
             raise CheckpointError(f"is for another U-Net than that of {teacher.path} ({found})")
         unet.load_state_dict({name: value.float() for name, value in weights.items()})
-    return net.eval().requires_grad_(False)
+    held = net if w is None else AtStrength(net, w)
+    return held.eval().requires_grad_(False)
 
 
 def student_weights(folder: PipelineFolder, checkpoint: Checkpoint, scale: float) -> dict[str, Tensor]:

@@ -56,9 +56,17 @@ def sampling_units(cell: Cell) -> float:
     protocol = cell.suite.protocol
     if cell.kind == "anchor":
         return 0.0
-    rows = protocol.samples * protocol.repeats * sum(cell.steps)
+    rows = protocol.samples * protocol.repeats * sum(cell.steps) * evaluations(cell)
     points = len(SNAPSHOT_FRACTIONS) if cell.kind == "student" else 0
     return float(rows + protocol.curve_samples * points * sum(cell.steps))
+
+
+def evaluations(cell: Cell) -> int:
+    """Of the network in one call of what a cell samples from: two where a teacher is guided."""
+    pipeline = cell.suite.pipeline
+    if pipeline is None or cell.kind not in ("teacher", "solver"):
+        return 1
+    return 2 if (cell.guidance or pipeline.guidance) > 1 else 1
 
 
 def estimates(cells: Sequence[Cell]) -> list[Estimate]:

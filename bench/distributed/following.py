@@ -18,8 +18,7 @@ from bench.distributed.group import Group
 from bench.distributed.spread import Spread
 from bench.events import Events, Heartbeat
 from bench.lab import Lab
-from bench.making import Student, draw_block, load_snapshot, training_of
-from bench.models import ReleasedStudent, released_student
+from bench.making import Student, draw_block, load_released, load_snapshot, training_of
 from bench.stages import Bench, CellStages
 from bench.training import Training
 
@@ -77,10 +76,7 @@ def student_at(lab: Lab, cell: Cell, path: str | None) -> Student | None:
     """What rank 0 draws from."""
     if path is None:
         return None
-    if cell.released is None:
-        return load_snapshot(lab, cell, Path(path))
-    found: ReleasedStudent = released_student(cell.suite, cell.released, str(lab.device))
-    return found
+    return load_released(lab, cell) or load_snapshot(lab, cell, Path(path))
 
 
 def together(

@@ -23,6 +23,7 @@ from bench.record import Failure, Record
 from bench.request import Request, recognised
 from bench.runner import Runner
 from bench.store import read_json
+from bench.suite_protocol import PublishedProtocol
 from bench.workplace import open_cells
 
 POLL_SECONDS = 1.0
@@ -147,7 +148,7 @@ class Slurm(Launcher):
 
 def resources(cell: Cell) -> Resources:
     """What a suite declares for a cell's method, else for all of its cells."""
-    declared, gpu = cell.suite.resources, cell.suite.model is not None
+    declared, gpu = cell.suite.resources, isinstance(cell.suite.protocol, PublishedProtocol)
     name = cell.method.cls.name if cell.method else "references"
     return declared.get(name) or declared.get("default") or Resources.usual(gpu=gpu)
 

@@ -47,8 +47,15 @@ def suite_text(suite: Suite) -> str:
 
 def model_facts(suite: Suite) -> list[tuple[str, str]]:
     """Network, files and further protocols of a suite on published models."""
-    if suite.model is None or not isinstance(suite.protocol, PublishedProtocol):
+    if not isinstance(suite.protocol, PublishedProtocol):
         return []
+    if suite.pipeline is not None:
+        return [
+            ("pipeline", f"{suite.pipeline.folder}, guidance scale {suite.pipeline.guidance:g}"),
+            ("files", ", ".join(suite.own_files)),
+            ("CLIP score", f"{suite.protocol.clip}, of the same images"),
+        ]
+    assert suite.model is not None
     model = suite.model
     classes = f"{model.classes} classes" if model.classes else "unconditional"
     side = f"{model.resolution} x {model.resolution} x {model.channels}"

@@ -67,9 +67,13 @@ class ClipFeatures(Extractor):
         """
         if not captions:
             raise ValueError(f"{self.name}: expected one caption or more, found none")
-        cut = sum(len(self.tokenizer.encode(caption)) + 2 > self.context for caption in captions)
         with torch.inference_mode(), full_precision():
-            return self.network.encode_text(self.tokenizer(list(captions)).to(self.device)).float(), cut
+            found = self.network.encode_text(self.tokenizer(list(captions)).to(self.device)).float()
+        return found, self.cut(captions)
+
+    def cut(self, captions: Sequence[str]) -> int:
+        """How many captions are longer than the context."""
+        return sum(len(self.tokenizer.encode(caption)) + 2 > self.context for caption in captions)
 
 
 def load_clip(

@@ -126,14 +126,17 @@ def decode(data: bytes, name: str, pixels: Pixels, *, lossless: bool) -> Image.I
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            image: Image.Image = Image.open(io.BytesIO(data))
             kind, frames = image.format, getattr(image, "n_frames", 1)
             image.load()
     except (*BROKEN, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{name}: not a whole image file ({error}); make it again") from error
     if lossless and kind not in LOSSLESS:
         raise ValueError(f"{name}: found {kind}; the protocol takes lossless images: PNG, npz or safetensors")
-    wanted, found = MODES[pixels.channels], str(image.mode)
+    wanted = MODES[pixels.channels]
+    if kind == "JPEG" and image.mode == "L":  # COCO has grey photographs among others: read as clean-fid does
+        image = image.convert(wanted)
+    found = str(image.mode)
     found += " with transparency" if "transparency" in image.info else ""
     if frames != 1 or found != wanted:
         several = f"{frames} frames of " if frames != 1 else ""

@@ -1,0 +1,213 @@
+"""Evaluation of published text-to-image models: FID and CLIP score of the very same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from itertools import chain, islice
+from itertools import count as count_from
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines.datasets.images import to_model
+from baselines.teachers.stable_diffusion import TextTeacher
+from bench.assets.places import cache_root
+from bench.caption_evaluation import PicturesOfCaptions
+from bench.errors import AssetError, unknown
+from bench.files import find_file
+from bench.image_evaluation import DecodedImages
+from bench.kept_statistics import kept_statistics
+from bench.suite import Suite
+from bench.suite_protocol import SMOKE, PublishedProtocol
+from bench.text_models import open_text
+from metrics.captions import read_captions
+from metrics.clip_score import clip_score
+from metrics.features.clip import ClipFeatures
+from metrics.features.extractor import Extractor
+from metrics.features.registry import load_extractor
+from metrics.measure import load_reference, measures_of, passing
+from metrics.moments import Moments
+from metrics.protocols.record import Clip, Pixels, Protocol
+from metrics.protocols.record import Extractor as ExtractorLaw
+from metrics.reference import Reference, is_statistics
+from metrics.samples.source import ImageSource, open_images
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Captions, feature network, reference and CLIP of a protocol; shared by all that it judges.
+
+    Attributes:
+        law, clip_law: of the FID, and of the CLIP score.
+        reference: real pictures or their statistics, by name (``bench.files``).
+    """
+
+    law: Protocol
+    clip_law: Protocol
+    reference: str
+    device: str
+
+    @cached_property
+    def captions(self) -> list[str]:
+        """The protocol's list, its digest checked."""
+        assert self.law.sampling and self.law.sampling.prompts
+        try:
+            return read_captions(find_file(self.law.sampling.prompts.id), self.law)
+        except ValueError as error:
+            raise AssetError(str(error)) from error
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        """The feature network of the FID."""
+        assert self.law.extractor is not None
+        return self._network(self.law.extractor)
+
+    @property
+    def clip_part(self) -> Clip:
+        """What the protocol says of the CLIP."""
+        assert self.clip_law.clip is not None
+        return self.clip_law.clip
+
+    @cached_property
+    def clip(self) -> ClipFeatures:
+        """The network of the CLIP score."""
+        return cast(ClipFeatures, self._network(self.clip_part))
+
+    def _network(self, part: ExtractorLaw | Clip) -> Extractor:
+        path = find_file(part.asset.id)
+        try:
+            return load_extractor(part.name, path, sha256=part.asset.sha256, device=self.device)
+        except ValueError as error:
+            raise AssetError(f"{self.law.id}: {error}") from error
+
+    @property
+    def pixels(self) -> Pixels:
+        """How pictures are rounded, cut and scaled."""
+        assert self.law.pixels is not None
+        return self.law.pixels
+
+    @cached_property
+    def real(self) -> Reference:
+        """Statistics of the real pictures, computed once and kept if they are not given."""
+        path = find_file(self.reference)
+        try:
+            if not is_statistics(path):
+                path = kept_statistics(path, self.law, self.extractor)
+            found = load_reference(path, self.law, self.extractor)
+        except ValueError as error:
+            raise AssetError(str(error)) from error
+        assert self.law.reference is not None
+        wanted = {asset.count for asset in self.law.reference.assets}
+        count = found.moments["pool"].count
+        if wanted and None not in wanted and count not in wanted:
+            expected = " or ".join(f"{one:,}" for one in wanted)
+            raise AssetError(f"{path}: statistics of {count:,} pictures, {self.law.id} has {expected}")
+        return found
+
+    def photographs(self, count: int, side: int | None) -> Iterator[np.ndarray]:
+        """Real pictures one at a time, uint8 ``[1, 3, side, side]``; fewer than the count come again."""
+        path = find_file(self.reference)
+        if is_statistics(path):
+            raise AssetError(f"{path}: holds statistics, expected real pictures")
+        found = open_images(path, self.pixels.model_copy(update={"resize": side}), reference=True)
+        return islice(chain.from_iterable(found.batches(1) for _ in count_from(0)), count)
+
+    def score(self, pictures: ImageSource) -> dict[str, float]:
+        """FID and CLIP score in one pass; the pictures are those of the first captions."""
+        few = self.law.id.endswith(SMOKE)  # so few samples that no covariance has full rank
+        measures = measures_of(self.law, self.real, allow_singular=few)
+        batches = (torch.from_numpy(one) for one in passing(pictures, self.extractor, measures))
+        asked, part = self.captions[: pictures.count], self.clip_part
+        fit = clip_score(self.clip, batches, asked, part.prefix, part.scale)
+        found = {key: value for each in measures for key, value in each.values().items()}
+        return {**{key: found[key] for key in self.law.metrics}, "clip_score": fit.score}
+
+
+judges = cache(Judges)  # networks are loaded once, whatever students take as an input
+
+
+@dataclass(frozen=True)
+class PromptedEvaluator(PicturesOfCaptions):
+    """Pictures of a published list of captions.
+
+    Samples are stored as latents and decoded a few at a time when they are scored: 30,000 pictures of 512
+    pixels have 24 GB, their latents 2.
+    """
+
+    judges: Judges
+
+    @cached_property
+    def model(self) -> TextTeacher:
+        """The pipeline; encoded captions are kept in the cache, since every row asks for them again."""
+        found = open_text(self.pipeline, self.device)
+        folder = cache_root() / "encodings" / found.text.sha256[:32]
+        return replace(found, text=found.text.kept_in(folder))
+
+    @property
+    def extractor_sha256(self) -> str | None:
+        return self.judges.extractor.sha256
+
+    @property
+    def reference_sha256(self) -> str | None:
+        return self.judges.real.sha256
+
+    @property
+    def others_sha256(self) -> Mapping[str, str | None]:
+        return {"clip": self.judges.clip.sha256}
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Captions that were cut, and by which CLIP the score is."""
+        own, part, asked = self.judges.clip, self.judges.clip_part, self.judges.captions
+        encoder = self.model.text
+        cut = sum(encoder.tokens(caption).cut for caption in asked)
+        late = own.cut([part.prefix + caption for caption in asked])
+        return (
+            f"of {len(asked)} captions the text encoder cut {cut} to {encoder.context} tokens, "
+            f"the CLIP of the score {late} to {own.context}",
+            f"clip_score by {self.judges.clip_law.id}: {part.model} {part.pretrained}, sha256 {own.sha256}",
+        )
+
+    def captions(self, indices: range, seed: int = 0) -> list[str]:
+        return self.judges.captions[indices.start : indices.stop]
+
+    def pixels(self, x: Tensor) -> np.ndarray:
+        return x.float().cpu().numpy()
+
+    def pictures(self, samples: np.ndarray) -> ImageSource:
+        """What is scored of stored samples."""
+        return DecodedImages(samples, self.model.latents.decode, self.judges.pixels)
+
+    def score(self, samples: np.ndarray, seed: int) -> dict[str, float]:
+        return self.judges.score(self.pictures(samples))
+
+    def anchor(self, name: str, count: int, seed: int) -> np.ndarray:
+        if name != "real":
+            raise unknown("anchor", name, ["real"])
+        latents, space = self.model.latents, self.model.space
+        photographs = self.judges.photographs(count, latents.stride * space.shape[-1])
+        return np.concatenate([latents.encode(to_model(one)).cpu().numpy() for one in photographs])
+
+    def decoded(self, samples: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        return self.pictures(samples).batches(size)
+
+    def features(self, samples: np.ndarray) -> np.ndarray:
+        return self.judges.extractor(torch.from_numpy(samples)).cpu().numpy()
+
+    def reference_moments(self) -> Moments:
+        return self.judges.real.moments["pool"]
+
+    def real(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+        return np.concatenate([*self.judges.photographs(count, self.judges.pixels.resize)]), None
+
+
+def prompted_evaluator(suite: Suite, device: str) -> PromptedEvaluator:
+    """The evaluator of a suite of a published text-to-image model."""
+    assert suite.pipeline and suite.reference and isinstance(suite.protocol, PublishedProtocol)
+    assert suite.protocol.clip_law is not None
+    shared = judges(suite.protocol.law, suite.protocol.clip_law, suite.reference, device)
+    return PromptedEvaluator(suite.pipeline, device, shared)
