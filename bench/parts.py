@@ -86,6 +86,12 @@ class Files(Part):
         found = {key: placed(value, folder) for key, value in self.model_dump().items()}
         return Files(**found)
 
+    def needed(self, law: Law) -> tuple[str, ...]:
+        """All files under a protocol, by name."""
+        measured = self.extractor_for(law), self.reference_for(law)
+        found = (self.teacher, *measured, self.data, self.decoder)
+        return tuple(name for name in found if name is not None)
+
     def extractor_for(self, law: Law) -> str:
         """Weights of the feature network of a protocol."""
         assert law.extractor is not None

@@ -141,14 +141,11 @@ class Suite(Part):
         """Files of teacher, evaluation and data under its protocol, by name; none where all ships."""
         if not isinstance(self.protocol, PublishedProtocol):
             return ()
-        found: tuple[str | None, ...] = ()
-        if self.pipeline is not None:
-            pipeline = self.pipeline
-            found = (pipeline.folder, *self.protocol.assets, self.reference, pipeline.data, pipeline.pictures)
-        elif self.files is not None:
-            law, files = self.protocol.law, self.files
-            measured = files.extractor_for(law), files.reference_for(law)
-            found = (files.teacher, *measured, files.data, files.decoder)
+        if self.files is not None:
+            return self.files.needed(self.protocol.law)
+        assert self.pipeline is not None
+        own, asked = self.pipeline, self.protocol.assets
+        found = (own.folder, *asked, self.reference, own.data, own.pictures)
         return tuple(name for name in found if name is not None)
 
     def under(self, protocol: str) -> Suite:

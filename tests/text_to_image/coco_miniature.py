@@ -23,11 +23,13 @@ from baselines.networks.layers import initialise
 from baselines.networks.low_rank import TARGETS
 from baselines.streams import numpy_generator, torch_generator
 from bench.assets.registry import Asset, assets, find
+from bench.request import Request, resolve
 from bench.suite import Suite
 from metrics.features.nvidia import CleanInception
 from metrics.features.registry import ENTRIES
 from metrics.protocols.registry import shipped_protocols
 
+NAME = "coco2014-30k"
 FEATURES, PICTURES = 16, 20
 CAPTIONS = [f"a {colour} {thing}" for thing in ("cat", "disc", "bar") for colour in ("red", "blue", "dark")]
 LONG = "a very long caption of many words"  # for a context of twelve tokens
@@ -176,3 +178,8 @@ def without_digests(suite: Suite, patch: pytest.MonkeyPatch) -> None:
     patch.setitem(ENTRIES, "inception-clean", own)
     patch.setattr(CleanInception, "dimension", FEATURES)
     patch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-g-14", CLIP)
+
+
+def smoke() -> Suite:
+    """The suite in the size of a smoke run."""
+    return resolve(Request(NAME, smoke=True))[0]

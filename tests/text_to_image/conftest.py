@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,13 @@ import pytest
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
+from coco_miniature import NAME, without_digests, write_cache
 from tiny_pipeline import write_pipeline
 
 from baselines.teachers.stable_diffusion import StrengthInput, TextTeacher, open_text_teacher
+from bench.prompt_evaluation import judges
+from bench.suite import load_suite
+from bench.text_models import _source, open_text
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +29,32 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def teacher(pipeline: Path) -> TextTeacher:
     """It, opened; students take the guidance strength as an input."""
     return open_text_teacher(pipeline, form=StrengthInput(32))
+
+
+@pytest.fixture
+def no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache for published files, and nothing that an earlier test opened."""
+    for name in ("BENCH_MIRROR", "BENCH_OFFLINE", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    for cached in (judges, open_text, _source):
+        cached.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def coco_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with all files of ``coco2014-30k``, small ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        without_digests(load_suite(NAME), patch)
+        cache = tmp_path_factory.mktemp("coco") / "cache"
+        write_cache(cache, load_suite(NAME))
+    return cache
+
+
+@pytest.fixture
+def cache(no_files: None, coco_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it in use."""
+    shutil.copytree(coco_files, tmp_path / "cache")
+    without_digests(load_suite(NAME), monkeypatch)
+    return tmp_path / "cache"

@@ -2,75 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from coco_miniature import CAPTIONS, CLIP, PICTURES, without_digests, write_cache
+from coco_miniature import CAPTIONS, CLIP, NAME, PICTURES, smoke
 from safetensors.numpy import load_file
-from safetensors.torch import load_file as load_weights
-from safetensors.torch import save_file
 
-from bench.assets.registry import find
-from bench.assets.store import AssetStore
 from bench.cli import main
 from bench.cost.estimate import estimates
 from bench.cost.reference import reference_of
-from bench.errors import AssetError, UsageError
+from bench.errors import UsageError
 from bench.evaluation import evaluator_for
 from bench.lab import Lab
 from bench.making import generator_of, load_released
 from bench.meter import Meter
 from bench.models import released_student
-from bench.parts import PublishedStudent
-from bench.prompt_evaluation import judges
 from bench.record import Record, read_record
 from bench.request import Request, resolve
-from bench.suite import Suite, load_suite, parse_suite
-from bench.text_models import _source, open_text
+from bench.suite import load_suite, parse_suite
 from metrics.features.clip import load_clip
-from metrics.protocols.registry import shipped_protocols
 
-NAME = "coco2014-30k"
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(autouse=True)
-def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of its own, and nothing that an earlier test opened."""
-    for name in ("BENCH_MIRROR", "BENCH_OFFLINE", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, "")
-    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    for cached in (judges, open_text, _source):
-        cached.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with all of the suite's files."""
-    with pytest.MonkeyPatch.context() as patch:
-        without_digests(load_suite(NAME), patch)
-        cache = tmp_path_factory.mktemp("coco") / "cache"
-        write_cache(cache, load_suite(NAME))
-    return cache
-
-
-@pytest.fixture
-def cache(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it in use."""
-    shutil.copytree(written, tmp_path / "cache")
-    without_digests(load_suite(NAME), monkeypatch)
-    return tmp_path / "cache"
-
-
-def smoke(*methods: str) -> Suite:
-    """The suite in the size of a smoke run."""
-    return resolve(Request(NAME, methods=methods, smoke=True))[0]
+pytestmark = pytest.mark.usefixtures("one_thread", "no_files")
 
 
 def run(out: Path, *words: str) -> dict[str, Record]:
@@ -280,84 +235,3 @@ def test_students_are_asked_as_their_authors_ask(cache: Path) -> None:
     x = lab.space.grid.start(lab.space.sigma_max) * noise.initial()
     one, two, three = (net(x, lab.space.sigma_max, cond) for net in nets)
     assert torch.equal(one, three) and not torch.equal(one, two)
-
-
-# ---------------------------------------------------------------------- bad input
-
-
-@pytest.mark.parametrize(
-    ("lines", "words"),
-    [
-        ([*CAPTIONS, " "], "line 10 is empty; expected a caption"),
-        (CAPTIONS, "9 captions for the 10 images of coco30k-cleanfid256@1"),
-    ],
-)
-def test_a_caption_list_with_an_empty_line_or_of_another_length(
-    lines: list[str], words: str, cache: Path
-) -> None:
-    path = next((cache / "files" / "captions/coco2014-30k-txt").iterdir())
-    path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(AssetError, match=words):
-        evaluator_for(smoke()).captions(range(1))  # type: ignore[attr-defined]
-
-
-def test_captions_of_another_list(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    law = shipped_protocols()["coco30k-cleanfid256@1"]
-    assert law.sampling and law.sampling.prompts
-    prompts = law.sampling.prompts.model_copy(update={"sha256": "0" * 64})
-    changed = law.model_copy(update={"sampling": law.sampling.model_copy(update={"prompts": prompts})})
-    for id_ in (law.id, "coco30k-clipvitg14@1"):
-        other = shipped_protocols()[id_].model_copy(update={"sampling": changed.sampling})
-        monkeypatch.setitem(shipped_protocols(), id_, other)
-    with pytest.raises(AssetError, match=r"sha256 found .* captions of another list or order"):
-        evaluator_for(smoke()).captions(range(1))  # type: ignore[attr-defined]
-
-
-def test_real_pictures_that_are_not_all_of_them(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    law = shipped_protocols()["coco30k-cleanfid256@1"]
-    assert law.reference is not None
-    whole = law.reference.assets[0].model_copy(update={"count": 40504})
-    reference = law.reference.model_copy(update={"assets": (whole,)})
-    monkeypatch.setitem(shipped_protocols(), law.id, law.model_copy(update={"reference": reference}))
-    with pytest.raises(AssetError, match=r"statistics of 20 pictures, coco30k-cleanfid256@1.* has 40,504"):
-        evaluator_for(smoke()).reference_moments()
-
-
-def test_methods_that_learn_from_pictures_need_pictures(tmp_path: Path) -> None:
-    text = (resources.files("bench") / "suites" / f"{NAME}.toml").read_text(encoding="utf-8")
-    (tmp_path / "own.toml").write_text(text.replace('pictures = "data/laion-625-pictures"\n', ""))
-    words = ["run", "--suite", str(tmp_path / "own.toml"), "--offline", "--nfe", "1", "--method"]
-    assert main([*words, "lcm", "--out", str(tmp_path)]) == 2
-    assert main([*words, "sid", "--out", str(tmp_path)]) == 3, "files are missing, captions are enough"
-
-
-def test_a_lora_for_another_base_and_a_scale_for_a_student_without(cache: Path) -> None:
-    suite = load_suite(NAME)
-    path = next((cache / "files" / "lcm/lora-sd15").iterdir())
-    state = load_weights(path)
-    name = next(key for key in state if key.endswith("lora_up.weight"))
-    save_file({**state, name: torch.ones(640, 2)}, path)
-    with pytest.raises(AssetError, match=f"{path.name}.*does not fit"):
-        released_student(suite, suite.published[0])
-    asked = PublishedStudent(method="dmd2", file=suite.published[2].file, guidance=2.0)
-    with pytest.raises(AssetError, match="takes no guidance scale as an input"):
-        released_student(suite, asked)
-
-
-def test_a_folder_that_is_not_stable_diffusion(cache: Path) -> None:
-    folder = AssetStore.default().locate(find("sd15"))
-    assert folder is not None
-    config = folder / "vae" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "scaling_factor": 0.13025}))
-    with pytest.raises(AssetError, match=r"scales latents by 0\.13025, the U-Net was trained on"):
-        Lab.open(smoke())
-
-
-def test_guidance_of_a_network_without_an_unconditional_branch(cache: Path) -> None:
-    """An LCM in the teacher's place."""
-    config = cache / "files" / "sd15" / "unet" / "config.json"
-    weights = next((cache / "files" / "lcm/dreamshaper-v7-unet").iterdir())
-    config.write_text(json.dumps({**json.loads(config.read_text()), "time_cond_proj_dim": 32}))
-    save_file(load_weights(weights), config.parent / "diffusion_pytorch_model.safetensors", {"format": "pt"})
-    with pytest.raises(AssetError, match=r"guidance needs a network .* take strength 0"):
-        Lab.open(smoke())
