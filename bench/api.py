@@ -82,6 +82,20 @@ def load(
     """
     folder = Path(folder)
     record = read_record(folder / "record.json")
+    row = chosen_row(folder, record, steps)
+    suite = load_suite(record.suite)
+    method, _ = MethodRegistry(plugins).resolve(parse_selector(record.label))
+    cls = method.cls
+    lab = Lab.open(suite.teaching(preset_for(suite, method).learned), device)
+    config = cls.Config.model_validate(record.config)
+    path = checked_snapshot(folder, row.student_sha256)
+    snapshot = Snapshot(path, lab.entry.build, cls.student_scaling(config, lab.space), lab.device)
+    students = {count: shell(network) for count, network in snapshot.students.items()}
+    return LoadedRow(record, row, lab, cls.generator(students, config, lab.space))
+
+
+def chosen_row(folder: Path, record: Record, steps: int | None) -> Row:
+    """The row of a step count, or the only one; raises UsageError where there is none, or no student."""
     rows = {row.steps: row for row in record.rows}
     if record.kind != "student" or not rows:
         raise UsageError(
@@ -93,15 +107,7 @@ def load(
         raise UsageError(
             f"{folder}: steps found {steps}, expected one of {', '.join(map(str, sorted(rows)))}"
         )
-    suite = load_suite(record.suite)
-    method, _ = MethodRegistry(plugins).resolve(parse_selector(record.label))
-    cls = method.cls
-    lab = Lab.open(suite.teaching(preset_for(suite, method).learned), device)
-    config = cls.Config.model_validate(record.config)
-    path = checked_snapshot(folder, rows[steps].student_sha256)
-    snapshot = Snapshot(path, lab.entry.build, cls.student_scaling(config, lab.space), lab.device)
-    students = {count: shell(network) for count, network in snapshot.students.items()}
-    return LoadedRow(record, rows[steps], lab, cls.generator(students, config, lab.space))
+    return rows[steps]
 
 
 def checked_snapshot(folder: Path, expected: str | None) -> Path:
