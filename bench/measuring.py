@@ -22,6 +22,7 @@ from bench.report.protocols import find_protocol
 from bench.stages import metric_value
 from bench.store import file_digest
 from bench.suite import Suite, load_suite, suite_names
+from bench.suite_protocol import PublishedProtocol
 from metrics.features.extractor import Extractor
 from metrics.features.registry import load_extractor
 from metrics.measure import exact_count, load_reference, measure, needs_reference
@@ -118,7 +119,8 @@ def explained() -> Iterator[None]:
 def suite_of(protocol: Protocol) -> Suite | None:
     """The embedded suite that is measured under a protocol, which brings reference and extractor."""
     suites = (load_suite(name) for name in suite_names())
-    return next((one for one in suites if one.protocol.id == protocol.id and one.model is None), None)
+    embedded = (one for one in suites if not isinstance(one.protocol, PublishedProtocol))
+    return next((one for one in embedded if one.protocol.id == protocol.id), None)
 
 
 def refuse_options(request: Request, protocol: Protocol, *names: str) -> None:

@@ -18,12 +18,14 @@ from bench.errors import UsageError
 from bench.evaluation import evaluator_for
 from bench.lab import Lab
 from bench.making import generator_of, load_released
+from bench.measuring import suite_of
 from bench.meter import Meter
 from bench.models import released_student
 from bench.record import Record, read_record
 from bench.request import Request, resolve
 from bench.suite import load_suite, parse_suite
 from metrics.features.clip import load_clip
+from metrics.protocols.registry import shipped_protocols
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_files")
 
@@ -73,6 +75,12 @@ def test_guided_rows_are_planned_at_two_evaluations_a_call() -> None:
     units = {line.cell.label: line.sample_units for line in estimates(resolve(Request(NAME))[1])}
     assert units["teacher[euler]"] == 30_000 * 2 * 50 and units["dpmpp_2m[guidance=8]"] == 30_000 * 2 * 25
     assert units["dmd2[weights=published]"] == 30_000
+
+
+def test_given_pictures_are_measured_with_given_files() -> None:
+    """``bench measure`` takes reference and extractor of embedded suites alone."""
+    known = shipped_protocols()
+    assert suite_of(known["coco30k-cleanfid256@1"]) is None and suite_of(known["digits@1"]) is not None
 
 
 def test_presets_say_that_they_are_untuned() -> None:
@@ -160,6 +168,7 @@ def test_everything(cache: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_method_trains_on_captioned_pictures(cache: Path, tmp_path: Path) -> None:
     found = run(tmp_path / "runs", "--method", "lcm", "--no-references", "--nfe", "4")
     (record,) = found.values()
