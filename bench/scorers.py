@@ -5,35 +5,43 @@ They see scenes of seeds of their own; nothing that a method or the teacher lear
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from baselines.datasets.captioned_scenes import CaptionedBatch, CaptionedScenes, held_out_batch
 from baselines.datasets.scene_captions import Captioned, worded
 from baselines.datasets.scene_drawing import draw
 from baselines.datasets.scene_falsehoods import CHANGES, changed, false_captions, hard_captions
 from baselines.datasets.scene_statements import clearly_false
-from baselines.datasets.scenes import BACKGROUNDS, KINDS, SEEN, SIZES, TRAIN, Split
+from baselines.datasets.scenes import BACKGROUNDS, KINDS, SEEN, SIDE, SIZES, TRAIN, Scene, Split
 from baselines.streams import numpy_generator, seeded, torch_generator
 from baselines.teachers.resumable import Recipe, Training
 from metrics.caption_ranking import caption_scores, ranked_first
 from metrics.features.clip import ClipFeatures
 from metrics.features.shapes import ShapesNetwork, features_loss
-from metrics.features.shapes_clip import CONTEXT, contrastive_loss, shapes_clip_network
+from metrics.features.shapes_clip import CONTEXT, contrastive_loss, normalised, shapes_clip_network
 
 CLIP_RECIPE = Recipe(iterations=5_000, batch=48, lr=1e-3, warmup=300, ema_half_life=20_000, seed=21)
 FEATURES_RECIPE = Recipe(iterations=6_000, batch=64, lr=2e-3, ema_half_life=20_000, seed=31)
 HARD = 6  # false captions for each scene; those of other scenes rarely differ in place alone
 FALSE, FALSE_HARD = 100, 50  # captions of the trust check, and how many of them at most are one change away
+TOLD = 4  # numbers that the head tells of a kind: whether it is there, x, y, radius
+PLACED = 2.0  # weight of place and size beside presence
+LARGEST = 6.0  # pixels, above every radius
 WHITENED = 4_096  # scenes that the features are whitened on
 
 
 class ClipTraining(Training):
     """Trains ``open_clip.CLIP`` on scenes, their captions and hard false ones.
+
+    Beside the contrast a linear head, dropped at the end, tells from the embedding of a picture which kinds
+    are there, where and how large: the contrast alone leaves place near chance and relation at it.
 
     Args:
         byte_pairs: the file of the vocabulary; recipe: settings.
@@ -46,7 +54,8 @@ class ClipTraining(Training):
         self.tokenizer = open_clip.SimpleTokenizer(bpe_path=str(byte_pairs), context_length=CONTEXT)
         with seeded(recipe.seed, "init"):
             network = shapes_clip_network(self.tokenizer.vocab_size)
-        super().__init__(network, recipe)
+            head = nn.Linear(network.visual.output_dim, TOLD * len(KINDS))
+        super().__init__(nn.ModuleDict({"clip": network, "head": head}), recipe)
         self.scenes = CaptionedScenes(TRAIN, recipe.seed)
 
     def batch_loss(self) -> Tensor:
@@ -69,7 +78,35 @@ class ClipTraining(Training):
         owners = np.repeat(np.arange(count), [len(own) for own in hard])
         allowed[owners, np.arange(count, len(texts))] = True  # a changed caption may be true of another scene
         tokens, pictures = self.tokenizer(texts), torch.from_numpy(batch.images)
-        return contrastive_loss(network, pictures, tokens, torch.from_numpy(allowed))
+        embedded = network["clip"].encode_image(normalised(pictures))
+        contrast = contrastive_loss(network["clip"], embedded, tokens, torch.from_numpy(allowed))
+        seen = F.normalize(embedded, dim=1) * embedded.shape[1] ** 0.5  # numbers around 1, for the head
+        return contrast + told_loss(network["head"](seen), *told(scenes))
+
+
+def told(scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
+    """Which kinds are there ``[N, K]``, and of those x, y and radius, each in [-1, 1] ``[N, K, 3]``."""
+    there, where = torch.zeros(len(scenes), len(KINDS)), torch.zeros(len(scenes), len(KINDS), 3)
+    for row, scene in enumerate(scenes):
+        for thing in scene.things:
+            kind = KINDS.index((thing.colour, thing.shape))
+            there[row, kind] = 1
+            where[row, kind] = torch.tensor(
+                [2 * thing.x / SIDE - 1, 2 * thing.y / SIDE - 1, 2 * thing.radius / LARGEST - 1]
+            )
+    return there, where
+
+
+def told_loss(found: Tensor, there: Tensor, where: Tensor) -> Tensor:
+    """Cross-entropy of the kinds, summed, and squared error of place and size of those that are there.
+
+    Args:
+        found: of the head ``[N, TOLD * K]``.
+    """
+    kinds, places = found[:, : there.shape[1]], found[:, there.shape[1] :].unflatten(1, (-1, 3))
+    error = (places - where).square().sum(2)
+    presence = F.binary_cross_entropy_with_logits(kinds, there, reduction="none").sum(1)
+    return presence.mean() + PLACED * (error * there).sum() / there.sum()
 
 
 class FeaturesTraining(Training):

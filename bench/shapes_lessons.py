@@ -68,7 +68,7 @@ def _finish_unet(training: Training) -> Trained:
 
 def _finish_clip(training: Training) -> Trained:
     assert isinstance(training, ClipTraining)
-    network = training.average.half().float()
+    network = cast(Any, training.average)["clip"].half().float()
     scored = clip.shapes_clip_features(network, training.byte_pairs, "")
     reports = {split.name: trust(scored, split, TRUSTED_ON) for split in (HELD_OUT, COMPOSITIONAL)}
     return Trained({clip.WEIGHTS.name: network}, report={"trust": reports}, half=True)

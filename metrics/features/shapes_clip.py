@@ -50,19 +50,19 @@ def normalised(images: Tensor) -> Tensor:
     return (images.float() / 255 - mean) / std
 
 
-def contrastive_loss(network: Any, images: Tensor, texts: Tensor, allowed: Tensor) -> Tensor:
+def contrastive_loss(network: Any, embedded: Tensor, texts: Tensor, allowed: Tensor) -> Tensor:
     """CLIP's loss with hard captions (Yuksekgonul et al., 2023, arXiv:2210.01936).
 
     Args:
-        network: to train; images: uint8 ``[N, 3, 32, 32]``.
+        network: to train; embedded: images by it ``[N, d]``, of any length.
         texts: ids ``[M, CONTEXT]``, M >= N: the captions of the images, then further false ones.
         allowed: bool ``[N, M]``: caption j is false of image i, or is its own; others are left out.
     """
-    pictures = F.normalize(network.encode_image(normalised(images)), dim=1)
+    pictures = F.normalize(embedded, dim=1)
     logits = pictures @ F.normalize(network.encode_text(texts), dim=1).T
     logits = network.logit_scale.exp().clamp(max=LARGEST_SCALE) * logits
     logits = logits.masked_fill(~allowed, -torch.inf)
-    own, count = torch.arange(len(images)), len(images)
+    own, count = torch.arange(len(embedded)), len(embedded)
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits[:, :count].T, own)) / 2
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from baselines.datasets.captioned_scenes import CaptionedScenes
 from baselines.datasets.scene_captions import captioned
-from baselines.datasets.scenes import COMPOSITIONAL, HELD_OUT, KINDS, SIZES, TRAIN
+from baselines.datasets.scenes import COMPOSITIONAL, HELD_OUT, KINDS, SIZES, TRAIN, Scene, Thing
 from bench import scorers
 from metrics.caption_ranking import caption_scores, ranked_first
 from metrics.features import shapes, shapes_clip
@@ -31,31 +31,48 @@ trained_features = pytest.mark.skipif(
 )
 
 
-def towers(pictures: Tensor, texts: Tensor) -> Any:
-    """A CLIP that embeds as it is told."""
-    return SimpleNamespace(
-        encode_image=lambda images: pictures,
-        encode_text=lambda tokens: texts,
-        logit_scale=torch.tensor(10.0).log(),
-    )
+def towers(texts: Tensor) -> Any:
+    """A CLIP that embeds captions as it is told."""
+    return SimpleNamespace(encode_text=lambda tokens: texts, logit_scale=torch.tensor(10.0).log())
 
 
 def test_contrastive_loss_by_hand() -> None:
     """Two images, their captions, one hard caption of the first; nothing left out, then one pair."""
     pictures, texts = torch.eye(2), torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6]])
-    images, tokens = torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(3, 36, dtype=torch.long)
+    tokens = torch.zeros(3, 36, dtype=torch.long)
     logits = np.array([[10, 6, 8], [0, 8, 6]])
 
     def row(values: Any, own: int) -> float:
         return float(np.log(np.exp(np.array(values) - values[own]).sum()))
 
     both = (row(logits[0], 0) + row(logits[1], 1)) / 2, (row(logits[:, 0], 0) + row(logits[:, 1], 1)) / 2
-    found = shapes_clip.contrastive_loss(towers(pictures, texts), images, tokens, torch.ones(2, 3).bool())
+    found = shapes_clip.contrastive_loss(towers(texts), pictures, tokens, torch.ones(2, 3).bool())
     assert float(found) == pytest.approx(sum(both) / 2, rel=1e-5)
     allowed = torch.tensor([[True, False, True], [True, True, True]])
     less = (row([10, 8], 0) + row(logits[1], 1)) / 2, (row(logits[:, 0], 0) + 0) / 2
-    found = shapes_clip.contrastive_loss(towers(pictures, texts), images, tokens, allowed)
+    found = shapes_clip.contrastive_loss(towers(texts), pictures, tokens, allowed)
     assert float(found) == pytest.approx(sum(less) / 2, rel=1e-5)
+
+
+def test_what_the_head_is_told_by_hand() -> None:
+    red, blue = (KINDS.index((colour, "circle")) for colour in ("red", "blue"))
+    things = (
+        Thing("circle", "red", "small", x=8.0, y=16.0, radius=3.0),
+        Thing("circle", "blue", "large", x=24.0, y=32.0, radius=6.0),
+    )
+    there, where = scorers.told([Scene("black", things)])
+    assert there.sum() == 2 and there[0, red] == there[0, blue] == 1
+    assert where[0, red].tolist() == [-0.5, 0.0, 0.0] and where[0, blue].tolist() == [0.5, 1.0, 1.0]
+    right = torch.cat([50 * (2 * there - 1), where.flatten(1)], dim=1)
+    assert float(scorers.told_loss(right, there, where)) == pytest.approx(0, abs=1e-6)
+    moved = where.clone()
+    moved[0, red, 0] += 0.5
+    wrong = torch.cat([50 * (2 * there - 1), moved.flatten(1)], dim=1)
+    assert float(scorers.told_loss(wrong, there, where)) == pytest.approx(scorers.PLACED * 0.25 / 2)
+    blind = torch.zeros(1, scorers.TOLD * len(KINDS))
+    assert float(scorers.told_loss(blind, there, 0 * where)) == pytest.approx(
+        len(KINDS) * np.log(2), rel=1e-6
+    )
 
 
 def test_pixels_reach_the_network_as_open_clips_transform_gives_them() -> None:
