@@ -9,6 +9,7 @@ from bench.errors import BenchError
 from bench.methods import MethodRegistry
 from bench.record import Record
 from bench.selector import WEIGHTS, parse_selector
+from bench.store import digest
 from bench.suite import Preset, Suite
 
 
@@ -38,9 +39,15 @@ def cell_of(record: Record, suite: Suite, registry: MethodRegistry) -> Cell:
     return replace(cell, steps=steps, seed=record.seed, config=config, preset=preset)
 
 
-def with_stated_code(cell: Cell, record: Record) -> Cell:
-    """The cell with the digest of the method's code that a record states, whatever the code is here."""
-    digest = record.provenance.method_closure_sha256
-    if cell.method is None or digest is None:
-        return cell
-    return replace(cell, method=replace(cell.method, closure_sha256=digest))
+def stated_id(cell: Cell, record: Record) -> str:
+    """Id of a record's cell by the code and the options that the record states, whatever the code is here.
+
+    Options that the method was given since stand at their defaults, and were no part of the cell.
+    """
+    stated = record.provenance.method_closure_sha256
+    if cell.method is not None and stated is not None:
+        cell = replace(cell, method=replace(cell.method, closure_sha256=stated))
+    spec = cell.spec()
+    if spec["config"] is not None:
+        spec["config"] = {key: value for key, value in spec["config"].items() if key in record.config}
+    return digest(spec)[:16]

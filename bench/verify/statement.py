@@ -16,7 +16,7 @@ from bench.parts import Part
 from bench.record import Latency, MetricValue, Record, Row
 from bench.stages import AROUND
 from bench.suite import Suite
-from bench.verify.cells import cell_of, with_stated_code
+from bench.verify.cells import cell_of, stated_id
 from metrics.statistics import summarise
 
 CLOSE = 1e-9  # relative, of sums and statistics computed again
@@ -216,8 +216,8 @@ def cell_problems(record: Record, suite: Suite, registry: MethodRegistry) -> Ite
     if older or not record.rows:
         return
     try:
-        cell = with_stated_code(cell_of(record, suite, registry), record)
+        expected = stated_id(cell_of(record, suite, registry), record)
     except (BenchError, ValidationError, ValueError) as error:
         yield Problem(key="label", found=repr(record.label), expected=f"a cell of {suite.id} ({error})"[:300])
         return
-    yield from differs("cell", record.cell, cell.id)
+    yield from differs("cell", record.cell, expected)

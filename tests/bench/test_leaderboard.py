@@ -119,7 +119,7 @@ def test_write_remakes_the_board_from_records_alone(root, capsys):
     folder = root.parent / "gmm2d"
     assert status == 0
     assert out.split() == [
-        w for n in ("README.md", "table.csv", "curve.png") for w in ("wrote", str(folder / n))
+        w for n in ("README.md", "table.csv", "curve.png", "pareto.png") for w in ("wrote", str(folder / n))
     ]
     for name in ("README.md", "table.csv"):
         assert (folder / name).read_text() == (GOLDEN / name).read_text()
@@ -128,10 +128,10 @@ def test_write_remakes_the_board_from_records_alone(root, capsys):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
 
 
-def test_a_board_without_curves_has_no_picture(tmp_path, capsys):
+def test_a_board_without_curves_has_no_picture_of_them(tmp_path, capsys):
     root = write_all([failed("sid"), *references()], tmp_path / "records")
     assert run(capsys, "--write", "--records", root)[0] == 0
-    assert sorted(p.name for p in (tmp_path / "gmm2d").iterdir()) == ["README.md", "table.csv"]
+    assert sorted(p.name for p in (tmp_path / "gmm2d").iterdir()) == ["README.md", "pareto.png", "table.csv"]
     assert "curve.png" not in (tmp_path / "gmm2d" / "README.md").read_text()
 
 
