@@ -103,20 +103,19 @@ class TextEncoder:
                 found[caption] = self._kept(caption, encoding.clone())
         return torch.stack([found[caption] for caption in captions])  # type: ignore[misc]
 
-    @torch.no_grad()
     def in_one_pass(self, captions: Sequence[str]) -> Tensor:
         """Encodings ``[B, L, E]`` of one batch, nothing remembered or filled up, as a user waits for it."""
-        place = next(getattr(self.model, "plain", self.model).parameters()).device
-        ids = torch.tensor([self.tokens(caption).ids for caption in captions], device=place)
-        encoded: Tensor = self.model(ids)
-        return encoded
+        return self._forward([self.tokens(caption).ids for caption in captions])
 
-    @torch.no_grad()
     def _encoded(self, ids: list[list[int]]) -> Tensor:
         """Encodings of at most ``CHUNK`` captions, always computed as a whole chunk."""
-        rows = ids + [ids[0]] * (CHUNK - len(ids))
+        return self._forward(ids + [ids[0]] * (CHUNK - len(ids)))[: len(ids)]
+
+    @torch.no_grad()
+    def _forward(self, ids: list[list[int]]) -> Tensor:
         place = next(getattr(self.model, "plain", self.model).parameters()).device
-        return self.model(torch.tensor(rows, device=place))[: len(ids)]
+        encoded: Tensor = self.model(torch.tensor(ids, device=place))
+        return encoded
 
     def _noted(self, caption: str) -> Tokens:
         found = self.tokens(caption)

@@ -17,7 +17,7 @@ from bench.suite_protocol import PublishedProtocol
 def suite_text(suite: Suite) -> str:
     """A suite: data, ranking, budgets, metrics, references, methods."""
     limits = [(name, f"{compact(b.work)} units" + seconds(b.seconds)) for name, b in suite.budgets.items()]
-    solvers = [f"{r.solver} at {numbers(r.nfe)}" for r in suite.solver_rows]
+    solvers = [f"{r.label} at {numbers(r.nfe)}" for r in suite.solver_rows]
     facts = [
         ("teacher", suite.teacher),
         *model_facts(suite),
