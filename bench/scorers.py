@@ -25,11 +25,18 @@ from baselines.teachers.resumable import Recipe, Training
 from metrics.caption_ranking import caption_scores, ranked_first
 from metrics.features.clip import ClipFeatures
 from metrics.features.shapes import ShapesNetwork, features_loss
-from metrics.features.shapes_clip import CONTEXT, contrastive_loss, normalised, shapes_clip_network
+from metrics.features.shapes_clip import (
+    CONTEXT,
+    contrastive_loss,
+    encoded,
+    normalised,
+    shapes_clip_network,
+)
 
-CLIP_RECIPE = Recipe(iterations=5_000, batch=48, lr=1e-3, warmup=300, ema_half_life=20_000, seed=21)
+CLIP_RECIPE = Recipe(iterations=5_000, batch=64, lr=2e-3, ema_half_life=20_000, seed=21)
+SEEING = 1_000  # iterations of the head alone: a picture is worth telling once it is seen
 FEATURES_RECIPE = Recipe(iterations=6_000, batch=64, lr=2e-3, ema_half_life=20_000, seed=31)
-HARD = 6  # false captions for each scene; those of other scenes rarely differ in place alone
+HARD = 5  # false captions for each scene; those of other scenes rarely differ in place alone
 FALSE, FALSE_HARD = 100, 50  # captions of the trust check, and how many of them at most are one change away
 TOLD = 4  # numbers that the head tells of a kind: whether it is there, x, y, radius
 PLACED = 2.0  # weight of place and size beside presence
@@ -54,7 +61,7 @@ class ClipTraining(Training):
         self.tokenizer = open_clip.SimpleTokenizer(bpe_path=str(byte_pairs), context_length=CONTEXT)
         with seeded(recipe.seed, "init"):
             network = shapes_clip_network(self.tokenizer.vocab_size)
-            head = nn.Linear(network.visual.output_dim, TOLD * len(KINDS))
+            head = nn.Linear(network.visual.output_dim, TOLD * len(SEEN))
         super().__init__(nn.ModuleDict({"clip": network, "head": head}), recipe)
         self.scenes = CaptionedScenes(TRAIN, recipe.seed)
 
@@ -68,28 +75,39 @@ class ClipTraining(Training):
         return float(self.loss(self.average, held_out_batch(), numpy_generator(0, "falsehoods")))
 
     def loss(self, network: Any, batch: CaptionedBatch, rng: np.random.Generator) -> Tensor:
-        """Contrast of each scene with what is false of it; kinds held out are named in no caption."""
-        scenes, count = [one.scene for one in batch.shown], len(batch.shown)
-        hard = [hard_captions(one, rng, HARD, SEEN) for one in batch.shown]
+        """What the head tells of each scene and, once it sees, the contrast with what is false of it."""
+        embedded = network["clip"].encode_image(normalised(torch.from_numpy(batch.images)))
+        seen = F.normalize(embedded, dim=1) * embedded.shape[1] ** 0.5  # numbers around 1, for the head
+        loss = told_loss(network["head"](seen), *told([one.scene for one in batch.shown]))
+        return (
+            loss if self.iteration < SEEING else loss + self.contrast(network["clip"], embedded, batch, rng)
+        )
+
+    def contrast(
+        self, clip: Any, embedded: Tensor, batch: CaptionedBatch, rng: np.random.Generator
+    ) -> Tensor:
+        """Each scene against captions that are false of it; kinds held out are named in none."""
+        count, hard = len(batch.shown), [hard_captions(one, rng, HARD, SEEN) for one in batch.shown]
         texts = [one.caption for one in batch.shown] + [text for own in hard for text in own]
         allowed = np.zeros((count, len(texts)), bool)
-        allowed[:, :count] = clearly_false([one.statement for one in batch.shown], scenes).T
+        statements, scenes = [one.statement for one in batch.shown], [one.scene for one in batch.shown]
+        allowed[:, :count] = clearly_false(statements, scenes).T
         np.fill_diagonal(allowed, True)
         owners = np.repeat(np.arange(count), [len(own) for own in hard])
         allowed[owners, np.arange(count, len(texts))] = True  # a changed caption may be true of another scene
-        tokens, pictures = self.tokenizer(texts), torch.from_numpy(batch.images)
-        embedded = network["clip"].encode_image(normalised(pictures))
-        contrast = contrastive_loss(network["clip"], embedded, tokens, torch.from_numpy(allowed))
-        seen = F.normalize(embedded, dim=1) * embedded.shape[1] ** 0.5  # numbers around 1, for the head
-        return contrast + told_loss(network["head"](seen), *told(scenes))
+        captions = encoded(clip, self.tokenizer(texts))
+        return contrastive_loss(clip.logit_scale.exp(), embedded, captions, torch.from_numpy(allowed))
 
 
 def told(scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
-    """Which kinds are there ``[N, K]``, and of those x, y and radius, each in [-1, 1] ``[N, K, 3]``."""
-    there, where = torch.zeros(len(scenes), len(KINDS)), torch.zeros(len(scenes), len(KINDS), 3)
+    """Which kinds are there ``[N, K]``, and of those x, y and radius, each in [-1, 1] ``[N, K, 3]``.
+
+    K counts the kinds that trainings see: of the others nothing is learned, not even that they are rare.
+    """
+    there, where = torch.zeros(len(scenes), len(SEEN)), torch.zeros(len(scenes), len(SEEN), 3)
     for row, scene in enumerate(scenes):
         for thing in scene.things:
-            kind = KINDS.index((thing.colour, thing.shape))
+            kind = SEEN.index((thing.colour, thing.shape))
             there[row, kind] = 1
             where[row, kind] = torch.tensor(
                 [2 * thing.x / SIDE - 1, 2 * thing.y / SIDE - 1, 2 * thing.radius / LARGEST - 1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from baselines.datasets.captioned_scenes import CaptionedScenes
 from baselines.datasets.scene_captions import captioned
-from baselines.datasets.scenes import COMPOSITIONAL, HELD_OUT, KINDS, SIZES, TRAIN, Scene, Thing
+from baselines.datasets.scenes import COMPOSITIONAL, HELD_OUT, KINDS, SEEN, SIZES, TRAIN, Scene, Thing
+from baselines.streams import seeded
 from bench import scorers
 from metrics.caption_ranking import caption_scores, ranked_first
 from metrics.features import shapes, shapes_clip
@@ -31,31 +31,37 @@ trained_features = pytest.mark.skipif(
 )
 
 
-def towers(texts: Tensor) -> Any:
-    """A CLIP that embeds captions as it is told."""
-    return SimpleNamespace(encode_text=lambda tokens: texts, logit_scale=torch.tensor(10.0).log())
-
-
 def test_contrastive_loss_by_hand() -> None:
     """Two images, their captions, one hard caption of the first; nothing left out, then one pair."""
     pictures, texts = torch.eye(2), torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6]])
-    tokens = torch.zeros(3, 36, dtype=torch.long)
+    scale = torch.tensor(10.0)
     logits = np.array([[10, 6, 8], [0, 8, 6]])
 
     def row(values: Any, own: int) -> float:
         return float(np.log(np.exp(np.array(values) - values[own]).sum()))
 
     both = (row(logits[0], 0) + row(logits[1], 1)) / 2, (row(logits[:, 0], 0) + row(logits[:, 1], 1)) / 2
-    found = shapes_clip.contrastive_loss(towers(texts), pictures, tokens, torch.ones(2, 3).bool())
+    found = shapes_clip.contrastive_loss(scale, pictures, texts, torch.ones(2, 3).bool())
     assert float(found) == pytest.approx(sum(both) / 2, rel=1e-5)
     allowed = torch.tensor([[True, False, True], [True, True, True]])
     less = (row([10, 8], 0) + row(logits[1], 1)) / 2, (row(logits[:, 0], 0) + 0) / 2
-    found = shapes_clip.contrastive_loss(towers(texts), pictures, tokens, allowed)
+    found = shapes_clip.contrastive_loss(scale, pictures, texts, allowed)
     assert float(found) == pytest.approx(sum(less) / 2, rel=1e-5)
 
 
+def test_padding_left_out_changes_no_embedding() -> None:
+    from open_clip import SimpleTokenizer
+
+    with seeded(0, "init"):
+        clip = shapes_clip.shapes_clip_network(49408)
+    texts = SimpleTokenizer(context_length=36)(["a ring", "a red ring " * 3, "blue", "two " * 50])
+    found = shapes_clip.encoded(clip, texts)
+    torch.testing.assert_close(found, clip.encode_text(texts), rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(found[0], found[2], atol=1e-3)
+
+
 def test_what_the_head_is_told_by_hand() -> None:
-    red, blue = (KINDS.index((colour, "circle")) for colour in ("red", "blue"))
+    red, blue = (SEEN.index((colour, "circle")) for colour in ("red", "blue"))
     things = (
         Thing("circle", "red", "small", x=8.0, y=16.0, radius=3.0),
         Thing("circle", "blue", "large", x=24.0, y=32.0, radius=6.0),
@@ -69,10 +75,8 @@ def test_what_the_head_is_told_by_hand() -> None:
     moved[0, red, 0] += 0.5
     wrong = torch.cat([50 * (2 * there - 1), moved.flatten(1)], dim=1)
     assert float(scorers.told_loss(wrong, there, where)) == pytest.approx(scorers.PLACED * 0.25 / 2)
-    blind = torch.zeros(1, scorers.TOLD * len(KINDS))
-    assert float(scorers.told_loss(blind, there, 0 * where)) == pytest.approx(
-        len(KINDS) * np.log(2), rel=1e-6
-    )
+    blind = torch.zeros(1, scorers.TOLD * len(SEEN))
+    assert float(scorers.told_loss(blind, there, 0 * where)) == pytest.approx(len(SEEN) * np.log(2), rel=1e-6)
 
 
 def test_pixels_reach_the_network_as_open_clips_transform_gives_them() -> None:
