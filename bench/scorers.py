@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +33,8 @@ from metrics.features.shapes_clip import (
     shapes_clip_network,
 )
 
-CLIP_RECIPE = Recipe(iterations=5_000, batch=64, lr=2e-3, ema_half_life=20_000, seed=21)
-SEEING = 1_000  # iterations of the head alone: a picture is worth telling once it is seen
+CLIP_RECIPE = Recipe(iterations=4_000, batch=64, lr=2e-3, ema_half_life=20_000, seed=21)
+SEEING = 1_000  # iterations without the contrast, which costs five times as much
 FEATURES_RECIPE = Recipe(iterations=6_000, batch=64, lr=2e-3, ema_half_life=20_000, seed=31)
 HARD = 5  # false captions for each scene; those of other scenes rarely differ in place alone
 FALSE, FALSE_HARD = 100, 50  # captions of the trust check, and how many of them at most are one change away
@@ -47,8 +47,8 @@ WHITENED = 4_096  # scenes that the features are whitened on
 class ClipTraining(Training):
     """Trains ``open_clip.CLIP`` on scenes, their captions and hard false ones.
 
-    Beside the contrast a linear head, dropped at the end, tells from the embedding of a picture which kinds
-    are there, where and how large: the contrast alone leaves place near chance and relation at it.
+    Beside the contrast one linear head, dropped at the end, tells the scene from the embedding of its picture
+    and, as far as it can, from that of its caption: the contrast alone leaves place and relation near chance.
 
     Args:
         byte_pairs: the file of the vocabulary; recipe: settings.
@@ -61,7 +61,7 @@ class ClipTraining(Training):
         self.tokenizer = open_clip.SimpleTokenizer(bpe_path=str(byte_pairs), context_length=CONTEXT)
         with seeded(recipe.seed, "init"):
             network = shapes_clip_network(self.tokenizer.vocab_size)
-            head = nn.Linear(network.visual.output_dim, TOLD * len(SEEN))
+            head = nn.Linear(network.visual.output_dim, TOLD * len(SEEN) + len(BACKGROUNDS))
         super().__init__(nn.ModuleDict({"clip": network, "head": head}), recipe)
         self.scenes = CaptionedScenes(TRAIN, recipe.seed)
 
@@ -75,35 +75,56 @@ class ClipTraining(Training):
         return float(self.loss(self.average, held_out_batch(), numpy_generator(0, "falsehoods")))
 
     def loss(self, network: Any, batch: CaptionedBatch, rng: np.random.Generator) -> Tensor:
-        """What the head tells of each scene and, once it sees, the contrast with what is false of it."""
-        embedded = network["clip"].encode_image(normalised(torch.from_numpy(batch.images)))
-        seen = F.normalize(embedded, dim=1) * embedded.shape[1] ** 0.5  # numbers around 1, for the head
-        loss = told_loss(network["head"](seen), *told([one.scene for one in batch.shown]))
-        return (
-            loss if self.iteration < SEEING else loss + self.contrast(network["clip"], embedded, batch, rng)
-        )
-
-    def contrast(
-        self, clip: Any, embedded: Tensor, batch: CaptionedBatch, rng: np.random.Generator
-    ) -> Tensor:
-        """Each scene against captions that are false of it; kinds held out are named in none."""
-        count, hard = len(batch.shown), [hard_captions(one, rng, HARD, SEEN) for one in batch.shown]
-        texts = [one.caption for one in batch.shown] + [text for own in hard for text in own]
-        allowed = np.zeros((count, len(texts)), bool)
-        statements, scenes = [one.statement for one in batch.shown], [one.scene for one in batch.shown]
-        allowed[:, :count] = clearly_false(statements, scenes).T
-        np.fill_diagonal(allowed, True)
-        owners = np.repeat(np.arange(count), [len(own) for own in hard])
-        allowed[owners, np.arange(count, len(texts))] = True  # a changed caption may be true of another scene
-        captions = encoded(clip, self.tokenizer(texts))
-        return contrastive_loss(clip.logit_scale.exp(), embedded, captions, torch.from_numpy(allowed))
+        """What is told of each scene and, once that is learned, the contrast with what is false of it."""
+        clip, texts = network["clip"], [one.caption for one in batch.shown]
+        contrast = self.iteration >= SEEING
+        hard = [hard_captions(one, rng, HARD, SEEN) if contrast else [] for one in batch.shown]
+        pictures = clip.encode_image(normalised(torch.from_numpy(batch.images)))
+        captions = encoded(clip, self.tokenizer(texts + [text for own in hard for text in own]))
+        facts = told([one.scene for one in batch.shown])
+        sources = (pictures, captions[: len(texts)])
+        loss = torch.stack([told_loss(network["head"](level(one)), facts) for one in sources]).sum()
+        if contrast:
+            allowed = false_pairs(batch, [len(own) for own in hard])
+            loss = loss + contrastive_loss(clip.logit_scale.exp(), pictures, captions, allowed)
+        return loss
 
 
-def told(scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
-    """Which kinds are there ``[N, K]``, and of those x, y and radius, each in [-1, 1] ``[N, K, 3]``.
+def level(embedded: Tensor) -> Tensor:
+    """Embeddings in the length of their dimension's root: numbers around 1, for the head."""
+    return F.normalize(embedded, dim=1) * embedded.shape[1] ** 0.5
 
-    K counts the kinds that trainings see: of the others nothing is learned, not even that they are rare.
+
+def false_pairs(batch: CaptionedBatch, hard: Sequence[int]) -> Tensor:
+    """Which captions count for which scene, bool ``[N, N + sum(hard)]``: its own and what is false of it.
+
+    Of the hard captions, ``hard`` of each scene in turn, only its own: they may be true of another.
     """
+    count, total = len(batch.shown), len(batch.shown) + sum(hard)
+    allowed = np.zeros((count, total), bool)
+    statements, scenes = [one.statement for one in batch.shown], [one.scene for one in batch.shown]
+    allowed[:, :count] = clearly_false(statements, scenes).T
+    np.fill_diagonal(allowed, True)
+    allowed[np.repeat(np.arange(count), hard), np.arange(count, total)] = True
+    return torch.from_numpy(allowed)
+
+
+class Facts(NamedTuple):
+    """Scenes in numbers; K counts the kinds that trainings see: of the others nothing is learned.
+
+    Attributes:
+        there: which kinds are there, 0 or 1 ``[N, K]``.
+        where: of those x, y and radius, each in [-1, 1] ``[N, K, 3]``.
+        ground: index of the background ``[N]``.
+    """
+
+    there: Tensor
+    where: Tensor
+    ground: Tensor
+
+
+def told(scenes: Sequence[Scene]) -> Facts:
+    """The facts of scenes of seen kinds."""
     there, where = torch.zeros(len(scenes), len(SEEN)), torch.zeros(len(scenes), len(SEEN), 3)
     for row, scene in enumerate(scenes):
         for thing in scene.things:
@@ -112,19 +133,19 @@ def told(scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
             where[row, kind] = torch.tensor(
                 [2 * thing.x / SIDE - 1, 2 * thing.y / SIDE - 1, 2 * thing.radius / LARGEST - 1]
             )
-    return there, where
+    return Facts(there, where, torch.tensor([tuple(BACKGROUNDS).index(one.background) for one in scenes]))
 
 
-def told_loss(found: Tensor, there: Tensor, where: Tensor) -> Tensor:
-    """Cross-entropy of the kinds, summed, and squared error of place and size of those that are there.
+def told_loss(found: Tensor, facts: Facts) -> Tensor:
+    """Cross-entropy of kinds, summed, and of backgrounds; squared error of place and size of what is there.
 
     Args:
-        found: of the head ``[N, TOLD * K]``.
+        found: of the head ``[N, TOLD * K + backgrounds]``.
     """
-    kinds, places = found[:, : there.shape[1]], found[:, there.shape[1] :].unflatten(1, (-1, 3))
-    error = (places - where).square().sum(2)
-    presence = F.binary_cross_entropy_with_logits(kinds, there, reduction="none").sum(1)
-    return presence.mean() + PLACED * (error * there).sum() / there.sum()
+    kinds, places, grounds = found.split([len(SEEN), (TOLD - 1) * len(SEEN), len(BACKGROUNDS)], dim=1)
+    error = (places.unflatten(1, (-1, 3)) - facts.where).square().sum(2) * facts.there
+    presence = F.binary_cross_entropy_with_logits(kinds, facts.there, reduction="none").sum(1).mean()
+    return presence + F.cross_entropy(grounds, facts.ground) + PLACED * error.sum() / facts.there.sum()
 
 
 class FeaturesTraining(Training):

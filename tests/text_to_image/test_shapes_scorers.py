@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.datasets.captioned_scenes import CaptionedScenes
+from baselines.datasets.captioned_scenes import CaptionedBatch, CaptionedScenes
 from baselines.datasets.scene_captions import captioned
 from baselines.datasets.scenes import COMPOSITIONAL, HELD_OUT, KINDS, SEEN, SIZES, TRAIN, Scene, Thing
 from baselines.streams import seeded
@@ -66,17 +66,32 @@ def test_what_the_head_is_told_by_hand() -> None:
         Thing("circle", "red", "small", x=8.0, y=16.0, radius=3.0),
         Thing("circle", "blue", "large", x=24.0, y=32.0, radius=6.0),
     )
-    there, where = scorers.told([Scene("black", things)])
-    assert there.sum() == 2 and there[0, red] == there[0, blue] == 1
+    facts = scorers.told([Scene("black", things)])
+    there, where, ground = facts
+    assert there.sum() == 2 and there[0, red] == there[0, blue] == 1 and ground.tolist() == [0]
     assert where[0, red].tolist() == [-0.5, 0.0, 0.0] and where[0, blue].tolist() == [0.5, 1.0, 1.0]
-    right = torch.cat([50 * (2 * there - 1), where.flatten(1)], dim=1)
-    assert float(scorers.told_loss(right, there, where)) == pytest.approx(0, abs=1e-6)
+    black = torch.tensor([[50.0, 0, 0, 0]])
+    right = torch.cat([50 * (2 * there - 1), where.flatten(1), black], dim=1)
+    assert float(scorers.told_loss(right, facts)) == pytest.approx(0, abs=1e-6)
     moved = where.clone()
     moved[0, red, 0] += 0.5
-    wrong = torch.cat([50 * (2 * there - 1), moved.flatten(1)], dim=1)
-    assert float(scorers.told_loss(wrong, there, where)) == pytest.approx(scorers.PLACED * 0.25 / 2)
-    blind = torch.zeros(1, scorers.TOLD * len(SEEN))
-    assert float(scorers.told_loss(blind, there, 0 * where)) == pytest.approx(len(SEEN) * np.log(2), rel=1e-6)
+    wrong = torch.cat([50 * (2 * there - 1), moved.flatten(1), black], dim=1)
+    assert float(scorers.told_loss(wrong, facts)) == pytest.approx(scorers.PLACED * 0.25 / 2)
+    blind = torch.zeros(1, scorers.TOLD * len(SEEN) + 4)
+    assert float(scorers.told_loss(blind, facts._replace(where=0 * where))) == pytest.approx(
+        len(SEEN) * np.log(2) + np.log(4), rel=1e-6
+    )
+
+
+def test_what_may_be_true_of_another_scene_is_no_false_pair() -> None:
+    """Three scenes, two hard captions of the first and one of the last; equal scenes are left out."""
+    shown = [captioned(TRAIN, 0, i) for i in (0, 1, 0)]
+    found = scorers.false_pairs(CaptionedBatch(shown, np.zeros(0)), [2, 0, 1])
+    assert found.tolist() == [
+        [True, True, False, True, True, False],
+        [True, True, True, False, False, False],
+        [False, True, True, False, False, True],
+    ]
 
 
 def test_pixels_reach_the_network_as_open_clips_transform_gives_them() -> None:
