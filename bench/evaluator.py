@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from baselines.diffusion.cond import Cond
 from baselines.distiller import Generator, Noise
 from bench.sampling import Inputs, KeyedInputs
+from metrics.measure import Seen
 from metrics.moments import Moments
 
 REAL = 250  # images decoded at a time
@@ -97,3 +98,18 @@ class Evaluator(ABC):
     def real(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Real data, decoded, with its labels where they are known; as ``metrics.plugin.Real`` says."""
         return np.concatenate(list(self.decoded(self.anchor("real", count, seed), REAL))), None
+
+
+class InParts(Evaluator):
+    """An evaluator that looks at each batch of samples for itself, so that processes can share them out."""
+
+    @abstractmethod
+    def seen(self, samples: np.ndarray, start: int) -> list[Seen]:
+        """What samples ``start ..`` of a block tell; ``start`` is the first of a batch."""
+
+    @abstractmethod
+    def scores(self, parts: Sequence[list[Seen]]) -> dict[str, float]:
+        """All metrics of a block, from what its parts tell, in the order of the samples."""
+
+    def score(self, samples: np.ndarray, seed: int) -> dict[str, float]:
+        return self.scores([self.seen(samples, 0)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from baselines.diffusion.cond import Cond
 from baselines.streams import numpy_generator
 from baselines.teachers.autoencoder import LatentDecoder, load_latent_decoder
 from bench.errors import AssetError, unknown
-from bench.evaluator import Evaluator
+from bench.evaluator import InParts
 from bench.files import find_file
 from bench.kept_statistics import kept_statistics
 from bench.models import Stored, open_data
@@ -27,7 +27,7 @@ from bench.suite import Suite
 from bench.suite_protocol import SMOKE, PublishedProtocol
 from metrics.features.extractor import Extractor
 from metrics.features.registry import load_extractor
-from metrics.measure import feed, load_reference, measures_of
+from metrics.measure import Measure, Seen, feed, load_reference, measures_of, merge, values_of
 from metrics.moments import Moments
 from metrics.protocols.record import Pixels, Protocol
 from metrics.reference import Reference
@@ -38,7 +38,7 @@ DECODED = 8  # latents at a time
 
 
 @dataclass(frozen=True)
-class ImageEvaluator(Evaluator):
+class ImageEvaluator(InParts):
     """Images in the features of a published network.
 
     Attributes:
@@ -122,12 +122,21 @@ class ImageEvaluator(Evaluator):
         """What is scored of stored samples."""
         return MemoryImages(samples, self.pixel_law)
 
-    def score(self, samples: np.ndarray, seed: int) -> dict[str, float]:
+    def measures(self) -> list[Measure]:
+        """Of a block, not fed yet."""
         smoke = self.law.id.endswith(SMOKE)  # so few samples that no covariance has full rank
-        measures = measures_of(self.law, self.reference, allow_singular=smoke)
+        return measures_of(self.law, self.reference, allow_singular=smoke)
+
+    def seen(self, samples: np.ndarray, start: int) -> list[Seen]:
+        measures = self.measures()
         feed(self.images(samples), self.extractor, measures)
-        found = {key: value for each in measures for key, value in each.values().items()}
-        return {key: found[key] for key in self.law.metrics}
+        return [each.seen for each in measures]
+
+    def scores(self, parts: Sequence[list[Seen]]) -> dict[str, float]:
+        measures = self.measures()
+        for part in parts:
+            merge(measures, part)
+        return values_of(self.law, measures)
 
     def anchor(self, name: str, count: int, seed: int) -> np.ndarray:
         data = self.data

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.assets.places import cache_root
-from bench.store import digest
+from bench.store import digest, locked
 from metrics.features.extractor import Extractor
 from metrics.protocols.record import Protocol
 from metrics.reference_file import compute_statistics
@@ -21,7 +21,9 @@ def kept_statistics(images: Path, law: Protocol, extractor: Extractor) -> Path:
     path = cache_root() / "references" / f"{key[:32]}.npz"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        compute_statistics(images, law, extractor, path)
+        with locked(path.parent, patient=True):  # of several processes that want it one makes it
+            if not path.is_file():
+                compute_statistics(images, law, extractor, path)
     return path
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import chain, islice
@@ -18,6 +18,7 @@ from baselines.teachers.stable_diffusion import TextTeacher
 from bench.assets.places import cache_root
 from bench.caption_evaluation import PicturesOfCaptions
 from bench.errors import AssetError, unknown
+from bench.evaluator import InParts
 from bench.files import find_file
 from bench.image_evaluation import DecodedImages
 from bench.kept_statistics import kept_statistics
@@ -25,11 +26,11 @@ from bench.suite import Suite
 from bench.suite_protocol import SMOKE, PublishedProtocol
 from bench.text_models import open_text
 from metrics.captions import read_captions
-from metrics.clip_score import clip_score
+from metrics.clip_score import embed_pairs
 from metrics.features.clip import ClipFeatures
 from metrics.features.extractor import Extractor
 from metrics.features.registry import load_extractor
-from metrics.measure import load_reference, measures_of, passing
+from metrics.measure import Measure, Rows, Seen, load_reference, measures_of, merge, passing, values_of
 from metrics.moments import Moments
 from metrics.protocols.record import Clip, Pixels, Protocol
 from metrics.protocols.record import Extractor as ExtractorLaw
@@ -116,22 +117,34 @@ class Judges:
         found = open_images(path, self.pixels.model_copy(update={"resize": side}), reference=True)
         return islice(chain.from_iterable(found.batches(1) for _ in count_from(0)), count)
 
-    def score(self, pictures: ImageSource) -> dict[str, float]:
-        """FID and CLIP score in one pass; the pictures are those of the first captions."""
+    def measures(self) -> list[Measure]:
+        """Of pictures, not fed yet."""
         few = self.law.id.endswith(SMOKE)  # so few samples that no covariance has full rank
-        measures = measures_of(self.law, self.real, allow_singular=few)
+        return measures_of(self.law, self.real, allow_singular=few)
+
+    def seen(self, pictures: ImageSource, start: int) -> list[Seen]:
+        """What the measures see, and the cosines, in one pass; the first picture is that of a caption."""
+        measures, cosines = self.measures(), Rows()
         batches = (torch.from_numpy(one) for one in passing(pictures, self.extractor, measures))
-        asked, part = self.captions[: pictures.count], self.clip_part
-        fit = clip_score(self.clip, batches, asked, part.prefix, part.scale)
-        found = {key: value for each in measures for key, value in each.values().items()}
-        return {**{key: found[key] for key in self.law.metrics}, "clip_score": fit.score}
+        asked = self.captions[start : start + pictures.count]
+        cosines.update(embed_pairs(self.clip, batches, asked, self.clip_part.prefix).cosines())
+        return [*(each.seen for each in measures), cosines]
+
+    def scores(self, parts: Sequence[list[Seen]]) -> dict[str, float]:
+        """FID and CLIP score."""
+        measures, cosines = self.measures(), Rows()
+        for *seen, fits in parts:
+            merge(measures, seen)
+            cosines.merge(cast(Rows, fits))
+        fit = self.clip_part.scale * cosines.whole()
+        return {**values_of(self.law, measures), "clip_score": float(fit.mean())}
 
 
 judges = cache(Judges)  # networks are loaded once, whatever students take as an input
 
 
 @dataclass(frozen=True)
-class PromptedEvaluator(PicturesOfCaptions):
+class PromptedEvaluator(InParts, PicturesOfCaptions):
     """Pictures of a published list of captions.
 
     Samples are stored as latents and decoded a few at a time when they are scored: 30,000 pictures of 512
@@ -182,8 +195,11 @@ class PromptedEvaluator(PicturesOfCaptions):
         """What is scored of stored samples."""
         return DecodedImages(samples, self.model.latents.decode, self.judges.pixels)
 
-    def score(self, samples: np.ndarray, seed: int) -> dict[str, float]:
-        return self.judges.score(self.pictures(samples))
+    def seen(self, samples: np.ndarray, start: int) -> list[Seen]:
+        return self.judges.seen(self.pictures(samples), start)
+
+    def scores(self, parts: Sequence[list[Seen]]) -> dict[str, float]:
+        return self.judges.scores(parts)
 
     def anchor(self, name: str, count: int, seed: int) -> np.ndarray:
         if name != "real":

@@ -182,10 +182,13 @@ class CellStages:
         }
 
         def make(folder: Path) -> None:
-            scores = evaluator.score(load_file(samples / "samples.safetensors")["samples"], seed)
+            scores = self._score(samples / "samples.safetensors", seed)
             write_atomic(folder / "scores.json", json.dumps(scores) + "\n")
 
         return dict(read_json(self.store.stage("scores", inputs, make) / "scores.json"))
+
+    def _score(self, samples: Path, seed: int) -> dict[str, float]:
+        return self.lab.evaluator.score(load_file(samples)["samples"], seed)
 
     def row(self, snapshot: Student | None, steps: int, work: float) -> Row:
         """One leaderboard row: all repeats of a step count, and its latency."""

@@ -52,6 +52,10 @@ class Embedded(NamedTuple):
     captions: np.ndarray
     truncated: int
 
+    def cosines(self) -> np.ndarray:
+        """Of each image and its caption ``[N]``."""
+        return np.asarray((self.images * self.captions).sum(axis=1))
+
 
 def embed_pairs(
     clip: ClipFeatures, batches: Iterable[Tensor], captions: Sequence[str], prefix: str = ""
@@ -92,7 +96,7 @@ def clip_score(
         ValueError: as ``embed_pairs``.
     """
     pairs = embed_pairs(clip, batches, captions, prefix)
-    cosines = scale * (pairs.images * pairs.captions).sum(axis=1)
+    cosines = scale * pairs.cosines()
     return ClipScore(
         score=float(cosines.mean()),
         std=float(cosines.std()),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from typing import Protocol as Interface
 
 import numpy as np
 import torch
@@ -22,14 +23,42 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
+class Seen(Interface):
+    """What is kept of samples that were looked at."""
+
+    def merge(self, other: Any) -> object:
+        """Add what another of its kind has of the samples that follow."""
+
+
+class Rows:
+    """Rows of numbers, all of them, in the order of the samples."""
+
+    def __init__(self) -> None:
+        self.parts: list[np.ndarray] = []
+
+    def update(self, batch: np.ndarray) -> None:
+        """Add the rows of a batch."""
+        self.parts.append(batch)
+
+    def merge(self, other: Rows) -> None:
+        """Add the rows of the samples that follow."""
+        self.parts += other.parts
+
+    def whole(self) -> np.ndarray:
+        """All of them in one array."""
+        return np.concatenate(self.parts)
+
+
 class Measure(ABC):
     """One or more metrics, fed batch by batch.
 
     Attributes:
         extras: outputs of the extractor that it needs.
+        seen: all that it knows of the samples; that of several processes merges.
     """
 
     extras: frozenset[Extra] = frozenset()
+    seen: Seen
 
     @abstractmethod
     def update(self, features: Features) -> None:
@@ -46,13 +75,13 @@ class FrechetTo(Measure):
     def __init__(self, key: str, part: str, reference: Moments, ddof: int, singular: bool = False) -> None:
         self.key, self.part, self.reference, self.ddof, self.singular = key, part, reference, ddof, singular
         self.extras = frozenset({Extra.SPATIAL}) if part == "spatial" else frozenset()
-        self.running = RunningMoments()
+        self.seen: RunningMoments = RunningMoments()
 
     def update(self, features: Features) -> None:
-        self.running.update(getattr(features, self.part).cpu().numpy())
+        self.seen.update(getattr(features, self.part).cpu().numpy())
 
     def values(self) -> dict[str, float]:
-        moments = self.running.moments(self.ddof)
+        moments = self.seen.moments(self.ddof)
         return {self.key: frechet_distance(moments, self.reference, allow_singular=self.singular)}
 
 
@@ -62,14 +91,15 @@ class Score(Measure):
     extras = frozenset({Extra.LOGITS})
 
     def __init__(self, splits: int) -> None:
-        self.splits, self.parts = splits, list[np.ndarray]()
+        self.splits = splits
+        self.seen: Rows = Rows()
 
     def update(self, features: Features) -> None:
         assert features.logits is not None
-        self.parts.append(features.logits.cpu().numpy())
+        self.seen.update(features.logits.cpu().numpy())
 
     def values(self) -> dict[str, float]:
-        found = inception_score(np.concatenate(self.parts), self.splits, shuffle_seed=None)
+        found = inception_score(self.seen.whole(), self.splits, shuffle_seed=None)
         return {"inception_score": found.mean}
 
 
@@ -77,13 +107,14 @@ class InsideManifold(Measure):
     """Precision and recall; holds the features."""
 
     def __init__(self, real: np.ndarray, k: int, names: Sequence[str]) -> None:
-        self.real, self.k, self.names, self.parts = real, k, names, list[np.ndarray]()
+        self.real, self.k, self.names = real, k, names
+        self.seen: Rows = Rows()
 
     def update(self, features: Features) -> None:
-        self.parts.append(features.pool.cpu().numpy())
+        self.seen.update(features.pool.cpu().numpy())
 
     def values(self) -> dict[str, float]:
-        found = precision_recall(real=self.real, fake=np.concatenate(self.parts), k=self.k)
+        found = precision_recall(real=self.real, fake=self.seen.whole(), k=self.k)
         return {name: getattr(found, name) for name in self.names}
 
 
@@ -136,8 +167,19 @@ def measure(
     exact_count(protocol, images.path, images.count)
     made = measures_of(protocol, reference)
     feed(images, extractor, made)
-    found = {key: value for each in made for key, value in each.values().items()}
+    return values_of(protocol, made)
+
+
+def values_of(protocol: Protocol, measures: Sequence[Measure]) -> dict[str, float]:
+    """What measures that were fed have found, in the order of the protocol."""
+    found = {key: value for each in measures for key, value in each.values().items()}
     return {key: found[key] for key in protocol.metrics}
+
+
+def merge(measures: Sequence[Measure], seen: Sequence[Seen]) -> None:
+    """Let measures know what their likes have seen of the samples that follow."""
+    for each, more in zip(measures, seen, strict=True):
+        each.seen.merge(more)
 
 
 def exact_count(protocol: Protocol, path: Path, count: int) -> None:

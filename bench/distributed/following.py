@@ -1,4 +1,4 @@
-"""Who does what: rank 0 runs the cells and writes, the others take part in trainings and samples.
+"""Who does what: rank 0 runs the cells and writes, the others take part in trainings, samples and scores.
 
 A method that fails does so on every rank at the same place, since all of them compute the same; so a failed
 cell costs nothing else here either. A rank that is lost ends all of them: torchrun starts them again, and
@@ -11,16 +11,20 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from safetensors import safe_open
 from torch import Tensor
 
 from bench.cell import Cell
 from bench.distributed.group import Group
 from bench.distributed.spread import Spread
+from bench.evaluator import InParts
 from bench.events import Events, Heartbeat
 from bench.lab import Lab
 from bench.making import Student, draw_block, load_released, load_snapshot, training_of
 from bench.stages import Bench, CellStages
 from bench.training import Training
+from metrics.measure import Seen
+from metrics.samples.source import BATCH
 
 
 class Follower(Training):
@@ -55,6 +59,13 @@ class LeaderStages(CellStages):
         self.group.tell(("draw", self.cell.id, path, steps, seed, count))
         return together(self.group, self.lab, self.cell, snapshot, steps, seed, count)
 
+    def _score(self, samples: Path, seed: int) -> dict[str, float]:
+        evaluator = self.lab.evaluator
+        if not isinstance(evaluator, InParts):
+            return super()._score(samples, seed)
+        self.group.tell(("score", self.cell.id, str(samples.resolve())))
+        return evaluator.scores(looked_at(self.group, evaluator, samples))
+
 
 def follow(group: Group, lab: Lab, cells: dict[str, Cell]) -> None:
     """Take part in what rank 0 orders, until it says that this was all."""
@@ -67,6 +78,9 @@ def follow(group: Group, lab: Lab, cells: dict[str, Cell]) -> None:
                     own, cells[cell], Path(rest[0]), lambda share, scalars: None, Spread(group), Follower
                 )
                 quiet.run()
+            elif what == "score":
+                assert isinstance(own.evaluator, InParts)
+                looked_at(group, own.evaluator, Path(rest[0]))
             else:
                 path, *block = rest
                 together(group, own, cells[cell], student_at(own, cells[cell], path), *block)
@@ -88,3 +102,17 @@ def together(
     for one in group.everyone(mine):
         counted.update(one)
     return x, dict(counted)
+
+
+def looked_at(group: Group, evaluator: InParts, samples: Path) -> list[list[Seen]]:
+    """What the samples of a block tell, whole batches of them by each rank, in their order."""
+
+    def mine() -> list[Seen] | None:
+        with safe_open(samples, framework="numpy") as stream:
+            stored = stream.get_slice("samples")
+            count = stored.get_shape()[0]
+            batches = group.rows(-(-count // BATCH))  # rounded up
+            start, stop = batches.start * BATCH, min(batches.stop * BATCH, count)
+            return evaluator.seen(stored[start:stop], start) if start < stop else None
+
+    return [part for part in group.everyone(group.all_or_none(mine)) if part is not None]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,8 @@ from torch import Tensor
 from bench.errors import BenchError
 
 TIMEOUT = timedelta(minutes=30)  # of one exchange: longer than any step may take
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,21 @@ class Group:
                         f"({first}); run the same code and files everywhere"
                     )
 
+    def all_or_none(self, make: Callable[[], Made]) -> Made:
+        """What this rank makes; if that fails on any of them, the first such error is raised on all."""
+        try:
+            made, error = make(), None
+        except Exception as caught:
+            error = sendable(caught)
+        for failed in self.everyone(error):
+            if failed is not None:
+                raise failed
+        return made
+
     def collected(self, makers: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
         """What the makers make, on every rank; each rank calls every ``size``-th of them."""
-        made: dict[int, Tensor] = {n: make() for n, make in enumerate(makers) if n % self.size == self.rank}
+        mine = range(self.rank, len(makers), self.size)
+        made: dict[int, Tensor] = self.all_or_none(lambda: {n: makers[n]() for n in mine})
         whole: list[Any] = []
         for n in range(len(makers)):
             box = [made.pop(n, None)]
@@ -113,3 +128,12 @@ class Group:
         dist.all_reduce(flat)
         parts = flat.split([t.numel() for t in tensors])
         return [part.view_as(t) for part, t in zip(parts, tensors, strict=True)]
+
+
+def sendable(error: Exception) -> Exception:
+    """An error that another process can read; one that cannot be sent becomes what it says."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return BenchError(f"{type(error).__name__}: {error}")
+    return error

@@ -33,6 +33,10 @@ found = {
     "summed": [t.tolist() for t in group.summed([torch.ones(2) * (group.rank + 1), torch.ones(1, 1)])],
     "collected": [t.item() for t in group.collected([lambda n=n: torch.tensor(n) for n in range(5)])],
 }
+try:
+    group.collected([lambda: torch.ones(1), lambda: 1 // 0])
+except ZeroDivisionError as error:  # of rank 1; without word of it rank 0 would wait for ever
+    found["failed"] = str(error)
 open(f"{sys.argv[1]}/{group.rank}.json", "w").write(json.dumps(found))
 group.leave()
 """
@@ -57,6 +61,7 @@ def test_exchanges_between_processes(tmp_path: Path) -> None:
         "none": [],
         "summed": [[3.0, 3.0], [[2.0]]],
         "collected": [0, 1, 2, 3, 4],
+        "failed": "integer division or modulo by zero",
     }  # fmt: skip
 
 

@@ -205,6 +205,8 @@ def test_scores_are_those_of_the_protocols(cache: Path) -> None:
     cosines = torch.cosine_similarity(clip(torch.from_numpy(scaled)), texts)
     assert found["clip_score"] == pytest.approx(float(cosines.mean()), rel=1e-5)
     assert clip.dimension == CLIP["embed_dim"]
+    parts = [evaluator.seen(latents[:3], 0), evaluator.seen(latents[3:], 3)]  # as two processes would
+    assert evaluator.scores(parts) == pytest.approx(found, rel=1e-5)
 
 
 def test_real_pictures_go_through_the_autoencoder(cache: Path) -> None:
