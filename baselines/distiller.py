@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from baselines.diffusion.cond import Cond
+from baselines.diffusion.cond import SIZES, Cond
 from baselines.diffusion.denoiser import Denoiser, Scaling
 from baselines.diffusion.noise import EDM_LAW, Grid, KarrasGrid, SigmaLaw
 
@@ -30,6 +30,7 @@ class Space:
         n_classes: 0 for unconditional data.
         sigma_min, sigma_max: range of noise levels; sigma_data: scale of the data (EDM).
         text: tokens and width of an encoded caption, None for models without text.
+        pooled: width of a caption as one vector (SDXL), beside which networks see sizes; 0: they see neither.
         unconditional: networks also know samples without a condition, so they can be guided.
         process: levels of a discrete process (``baselines.diffusion.vp``); None for EDM's.
         law: of the noise level in the denoising loss that its networks are trained with.
@@ -41,6 +42,7 @@ class Space:
     sigma_max: float = 80.0
     sigma_data: float = 0.5
     text: tuple[int, int] | None = None
+    pooled: int = 0
     unconditional: bool = False
     process: Grid | None = None
     law: SigmaLaw = EDM_LAW
@@ -54,7 +56,9 @@ class Space:
         """A condition of the right form for ``count`` samples: the first class, captions of zeros."""
         label = torch.zeros(count, dtype=torch.long, device=device) if self.n_classes else None
         text = None if self.text is None else torch.zeros(count, *self.text, device=device)
-        return Cond(label=label, text=text)
+        pooled = torch.zeros(count, self.pooled, device=device) if self.pooled else None
+        sizes = torch.zeros(count, SIZES, device=device) if self.pooled else None
+        return Cond(label=label, text=text, pooled=pooled, sizes=sizes)
 
 
 class Network(Protocol):

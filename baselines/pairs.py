@@ -37,13 +37,13 @@ class Pairs:
 
     def state(self) -> dict[str, Tensor]:
         """As named tensors."""
-        fields = {"label": self.cond.label, "text": self.cond.text, "w": self.cond.w}
-        return {"z": self.z, "y": self.y, **{name: t for name, t in fields.items() if t is not None}}
+        label = {} if self.cond.label is None else {"label": self.cond.label}
+        return {"z": self.z, "y": self.y, **label, **self.cond.asked()}
 
     @staticmethod
     def from_state(state: Mapping[str, Any], device: torch.device) -> Pairs:
         """The inverse of ``state``, on a device."""
-        cond = Cond(*(state.get(name) for name in ("label", "text", "w")))
+        cond = Cond(**{name: value for name, value in state.items() if name not in ("z", "y")})
         return Pairs(state["z"].to(device), state["y"].to(device), cond.to(device))
 
 

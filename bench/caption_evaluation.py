@@ -53,7 +53,8 @@ class PicturesOfCaptions(Evaluator):
         cond = self.labels(indices).to(device)
 
         def render(generator: Generator, noise: Noise, steps: int) -> Tensor:
-            asked = replace(cond, text=model.text.in_one_pass(captions))
+            said = model.text.in_one_pass(captions)
+            asked = replace(cond, text=said.text, pooled=said.pooled)
             return model.latents.decode(generator.sample(noise, asked, steps))
 
         return render

@@ -124,8 +124,7 @@ def _complaining(read: Callable[[], Found]) -> Found:
 
 def _data(pipeline: Pipeline, device: str, *, pictures: bool = False) -> CaptionedLatents:
     model = open_text(pipeline, device)
-    side = model.latents.stride * model.space.shape[-1]
-    source = _source(pipeline.data, pipeline.pictures if pictures else None, side)
+    source = _source(pipeline.data, pipeline.pictures if pictures else None, model.side)
     return CaptionedLatents(model, source, strength_of(pipeline))
 
 

@@ -26,16 +26,25 @@ class GuidedDenoiser(Denoiser):
         net: denoiser whose network, scaling and precision are shared; its network must know samples without a
             condition.
         w: strength for conditions that carry none.
-        empty: encoding of no caption ``[L, E]``, for networks that are conditioned on text.
+        empty: one sample of no caption, encoded, for networks that are conditioned on text.
     """
 
     evaluations = 2
 
-    def __init__(self, net: Denoiser, w: float | None = None, empty: Tensor | None = None) -> None:
+    empty_text: Tensor | None
+    empty_pooled: Tensor | None
+
+    def __init__(self, net: Denoiser, w: float | None = None, empty: Cond | None = None) -> None:
         super().__init__(net.model, net.scaling, net.body)
         self.w = w
-        self.empty: Tensor | None
-        self.register_buffer("empty", empty, persistent=False)
+        nothing = empty or Cond()
+        self.register_buffer("empty_text", nothing.text, persistent=False)
+        self.register_buffer("empty_pooled", nothing.pooled, persistent=False)
+
+    @property
+    def empty(self) -> Cond:
+        """One sample of no caption, on the device of the network."""
+        return Cond(text=self.empty_text, pooled=self.empty_pooled)
 
     def rescaled(self, scaling: Scaling) -> GuidedDenoiser:
         """The same network and guidance under another scaling."""
@@ -66,7 +75,7 @@ class GuidedDenoiser(Denoiser):
 class Strength(Protocol):
     """Which strengths students learn; ``FixedStrength`` documents the calls."""
 
-    def teach(self, net: Denoiser, empty: Tensor | None) -> GuidedDenoiser | None: ...
+    def teach(self, net: Denoiser, empty: Cond | None) -> GuidedDenoiser | None: ...
     def ask(self, cond: Cond, generator: torch.Generator) -> Cond: ...
 
 
@@ -76,7 +85,7 @@ class FixedStrength:
 
     w: float
 
-    def teach(self, net: Denoiser, empty: Tensor | None) -> GuidedDenoiser | None:
+    def teach(self, net: Denoiser, empty: Cond | None) -> GuidedDenoiser | None:
         """The guided teacher; None at strength 0, where it is the network itself."""
         return GuidedDenoiser(net, self.w, empty) if self.w else None
 
@@ -92,7 +101,7 @@ class UniformStrength:
     low: float
     high: float
 
-    def teach(self, net: Denoiser, empty: Tensor | None) -> GuidedDenoiser | None:
+    def teach(self, net: Denoiser, empty: Cond | None) -> GuidedDenoiser | None:
         """A guided teacher that takes its strength from the condition."""
         return GuidedDenoiser(net, None, empty)
 
@@ -104,7 +113,7 @@ class UniformStrength:
 
 
 def guided(
-    net: Denoiser, space: Space, strength: Strength, empty: Tensor | None = None
+    net: Denoiser, space: Space, strength: Strength, empty: Cond | None = None
 ) -> GuidedDenoiser | None:
     """The guided teacher of a network; None for strength 0.
 

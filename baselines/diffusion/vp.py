@@ -179,6 +179,33 @@ class TimestepBoundary:
 
 
 @dataclass(frozen=True)
+class AtTimestep:
+    """A one-step student that takes pure noise for the state of one timestep (DMD2 on SDXL: 399).
+
+    Whatever the level, ``z`` is what it is given: ``x0 = (z - sigma_t F) / alpha_t`` where F predicts noise.
+    """
+
+    inner: EpsilonScaling
+    timestep: int
+
+    def _level(self, sigma: Tensor) -> Tensor:
+        return torch.full_like(sigma, float(self.inner.schedule.levels[self.timestep]))
+
+    def c_skip(self, sigma: Tensor) -> Tensor:
+        level = self._level(sigma)
+        return self.inner.c_skip(level) * (1 + level**2).sqrt() * self.inner.c_in(sigma)
+
+    def c_out(self, sigma: Tensor) -> Tensor:
+        return self.inner.c_out(self._level(sigma))
+
+    def c_in(self, sigma: Tensor) -> Tensor:
+        return self.inner.c_in(sigma)
+
+    def c_noise(self, sigma: Tensor) -> Tensor:
+        return torch.full_like(sigma, self.timestep)
+
+
+@dataclass(frozen=True)
 class TimestepGrid:
     """Levels uniform in the timesteps of a network (see ``baselines.diffusion.noise.Grid``).
 

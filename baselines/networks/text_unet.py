@@ -1,4 +1,4 @@
-"""The U-Net of Stable Diffusion and LCM (diffusers' UNet2DConditionModel), called as networks are here."""
+"""The U-Net of Stable Diffusion, SDXL and LCM (diffusers' UNet2DConditionModel), called as networks here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def strength_embedding(w: Tensor, width: int) -> Tensor:
 
 
 class TextUNet(nn.Module):
-    """Raw network ``F(x, timestep [B], text=[B, L, E], w=[B] | None)``.
+    """Raw network ``F(x, timestep [B], text=[B, L, E], w=[B] | None)``; SDXL's needs ``pooled``, ``sizes``.
 
     Where ``body`` precision differs from the weights', it runs under torch's automatic casting.
 
@@ -38,21 +38,39 @@ class TextUNet(nn.Module):
         """Width of the guidance embedding, 0 for networks without one."""
         return int(self.unet.config.time_cond_proj_dim or 0)
 
-    def _asked(self, x: Tensor, text: Tensor | None, w: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Captions, and the embedded strength.
+    @property
+    def sized(self) -> bool:
+        """Whether it reads pooled captions and sizes beside the timestep."""
+        return self.unet.config.addition_embed_type is not None
 
-        Raises:
-            ValueError: no captions, or a strength for a network that takes none.
-        """
-        if text is None:
-            raise ValueError("this network is conditioned on captions: give Cond(text=...) [B, L, E]")
+    def _strength(self, w: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+        """The embedded strength; raises ValueError for a network that takes none."""
         if w is None:
-            return text.to(x.dtype), None
+            return None
         if not self.strength_width:
             raise ValueError("Cond.w is given to a network without a guidance embedding; open it with one")
         # embedded in fp32 at least: angles reach 1000 w
         wide = w if w.dtype == torch.float64 else w.float()
-        return text.to(x.dtype), strength_embedding(wide, self.strength_width).to(x.dtype)
+        return strength_embedding(wide, self.strength_width).to(dtype)
+
+    def _added(self, pooled: Tensor | None, sizes: Tensor | None) -> dict[str, Tensor]:
+        """What SDXL's embedding of the timestep also takes, by diffusers' names.
+
+        Raises:
+            ValueError: it is missing, or given to a network that takes none.
+        """
+        given = {"text_embeds": pooled, "time_ids": sizes}
+        found = {name: value for name, value in given.items() if value is not None}
+        if len(found) != (2 if self.sized else 0):
+            wanted = "give Cond(pooled=[B, P], sizes=[B, 6])" if self.sized else "it reads captions alone"
+            raise ValueError(f"pooled captions and sizes do not fit this network: {wanted}")
+        return found
+
+    @staticmethod
+    def _captions(text: Tensor | None, dtype: torch.dtype) -> Tensor:
+        if text is None:
+            raise ValueError("this network is conditioned on captions: give Cond(text=...) [B, L, E]")
+        return text.to(dtype)
 
     def _casting(self, x: Tensor) -> Any:
         if x.dtype in HALVES and self.unet.dtype != x.dtype:
@@ -67,10 +85,13 @@ class TextUNet(nn.Module):
         *,
         text: Tensor | None = None,
         w: Tensor | None = None,
+        pooled: Tensor | None = None,
+        sizes: Tensor | None = None,
     ) -> Tensor:
-        text, strength = self._asked(x, text, w)
+        text, strength = self._captions(text, x.dtype), self._strength(w, x.dtype)
+        options = {"timestep_cond": strength, "added_cond_kwargs": self._added(pooled, sizes)}
         with self._casting(x):
-            return self.unet(x, noise_label, text, timestep_cond=strength, return_dict=False)[0]
+            return self.unet(x, noise_label, text, return_dict=False, **options)[0]
 
     def features(
         self,
@@ -80,12 +101,16 @@ class TextUNet(nn.Module):
         *,
         text: Tensor | None = None,
         w: Tensor | None = None,
+        pooled: Tensor | None = None,
+        sizes: Tensor | None = None,
     ) -> Tensor:
         """Output of the middle block ``[B, C, h, w]``, where DMD2 attaches its head to Stable Diffusion."""
-        text, strength = self._asked(x, text, w)
-        unet = self.unet
+        text, strength = self._captions(text, x.dtype), self._strength(w, x.dtype)
+        unet, added = self.unet, self._added(pooled, sizes)
         with self._casting(x):
             emb = unet.time_embedding(unet.get_time_embed(x, noise_label), strength)
+            also = unet.get_aug_embed(emb, text, added)
+            emb = emb if also is None else emb + also
             h = unet.conv_in(x)
             for block in unet.down_blocks:
                 h, _ = self._through(block, h, emb, text)

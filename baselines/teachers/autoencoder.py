@@ -11,6 +11,8 @@ from torch import Tensor
 
 from baselines.datasets.stored_latents import LatentScale
 
+LARGE = 1024  # pixels of a side
+
 
 class LatentDecoder:
     """Images in [-1, 1] from latents that a network sees.
@@ -45,11 +47,15 @@ class ScaledLatents:
 
     Args:
         autoencoder: diffusers' ``AutoencoderKL``; its config has the factor.
+        side: of the latents. Pictures of ``LARGE`` pixels or more that are larger than the autoencoder's own
+            are decoded in tiles of that size; those that are not larger are one tile, so nothing changes.
     """
 
-    def __init__(self, autoencoder: Any) -> None:
+    def __init__(self, autoencoder: Any, side: int = 0) -> None:
         self.autoencoder = autoencoder
         self.autoencoder.enable_slicing()  # one image at a time: decoding takes more memory than sampling
+        if side * self.stride >= LARGE:
+            self.autoencoder.enable_tiling()
         self.factor = float(autoencoder.config.scaling_factor)
 
     @property

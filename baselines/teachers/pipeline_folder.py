@@ -1,4 +1,4 @@
-"""The parts of a diffusers pipeline folder of Stable Diffusion's kind, and whether they fit each other."""
+"""The parts of a diffusers pipeline folder of Stable Diffusion's kinds, and whether they fit each other."""
 
 from __future__ import annotations
 
@@ -10,25 +10,47 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from baselines.diffusion.cond import SIZES
 from baselines.diffusion.vp import PREDICTIONS, EpsilonScaling, VPSchedule
 
-PARTS = {  # by name: library, classes that this reader knows
-    "unet": ("diffusers", ("UNet2DConditionModel",)),
-    "vae": ("diffusers", ("AutoencoderKL",)),
-    "text_encoder": ("transformers", ("CLIPTextModel",)),
-    "tokenizer": ("transformers", ("CLIPTokenizer", "CLIPTokenizerFast")),
-    "scheduler": ("diffusers", ()),  # any: only its noise rates and its prediction type are used
-}
+TOKENIZERS = ("transformers", ("CLIPTokenizer", "CLIPTokenizerFast"))
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder", "requires_safety_checker")
-NETWORKS = ("unet", "vae", "text_encoder")
-PLAIN = (  # what a U-Net of this kind does not have, by the key of its config
-    "addition_embed_type", "class_embed_type", "encoder_hid_dim", "encoder_hid_dim_type", "num_class_embeds",
+PLAIN = (  # what no U-Net of these kinds has, by the key of its config
+    "class_embed_type", "encoder_hid_dim", "encoder_hid_dim_type", "num_class_embeds",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
+class Kind:
+    """What a pipeline is made of.
+
+    Attributes:
+        parts: by name, library and classes that this reader knows.
+        towers: text encoders, each with its tokenizer, in the order in which the U-Net reads them.
+        addition: ``addition_embed_type`` of its U-Net.
+    """
+
+    name: str
+    parts: Mapping[str, tuple[str, tuple[str, ...]]]
+    towers: tuple[tuple[str, str], ...]
+    addition: str | None
+
+
+PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "unet": ("diffusers", ("UNet2DConditionModel",)),
+    "vae": ("diffusers", ("AutoencoderKL",)),
+    "text_encoder": ("transformers", ("CLIPTextModel",)),
+    "tokenizer": TOKENIZERS,
+    "scheduler": ("diffusers", ()),  # any: only its noise rates and its prediction type are used
+}
+SECOND = {"text_encoder_2": ("transformers", ("CLIPTextModelWithProjection",)), "tokenizer_2": TOKENIZERS}
+SD = Kind("SD", PARTS, (("text_encoder", "tokenizer"),), None)
+SDXL = Kind("SDXL", {**PARTS, **SECOND}, (*SD.towers, ("text_encoder_2", "tokenizer_2")), "text_time")
+
+
+@dataclass(frozen=True)
 class PipelineFolder:
-    """A folder whose parts are those of Stable Diffusion; ``open`` checks that."""
+    """A folder whose parts are those of Stable Diffusion or SDXL; ``open`` checks that."""
 
     path: Path
     index: Mapping[str, Any]
@@ -41,19 +63,42 @@ class PipelineFolder:
             ValueError: no pipeline folder, or a part is missing or of another kind; one sentence.
         """
         index = read_json(path / "model_index.json", f"{path}: no diffusers pipeline folder")
+        folder = cls(path, index)
+        known = folder.kind.parts
         parts = {name: value for name, value in index.items() if isinstance(value, list) and value[0]}
-        if missing := [name for name in PARTS if name not in parts or not (path / name).is_dir()]:
+        if missing := [name for name in known if name not in parts or not (path / name).is_dir()]:
             raise ValueError(
-                f"{path}: part {missing[0]!r} is missing; a text teacher needs {', '.join(PARTS)}"
+                f"{path}: part {missing[0]!r} is missing; a text teacher needs {', '.join(known)}"
             )
         for name, (library, class_) in parts.items():
-            expected, classes = PARTS.get(name, ("", ()))
+            expected, classes = known.get(name, ("", ()))
             if name in UNUSED:
                 continue
             if library != expected or (classes and class_ not in classes):
-                wanted = f"{expected}'s {' or '.join(classes)}" if expected else f"only {', '.join(PARTS)}"
+                wanted = f"{expected}'s {' or '.join(classes)}" if expected else f"only {', '.join(known)}"
                 raise ValueError(f"{path}: part {name!r} is {library}'s {class_}, expected {wanted}")
-        return cls(path, index)
+        return folder
+
+    @property
+    def kind(self) -> Kind:
+        """By the class of the pipeline."""
+        return SDXL if str(self.index.get("_class_name", "")).startswith("StableDiffusionXL") else SD
+
+    @property
+    def zeros(self) -> bool:
+        """Whether zeros stand for no caption, and not the encoded empty prompt."""
+        return self.kind is SDXL and bool(self.index.get("force_zeros_for_empty_prompt", True))
+
+    @property
+    def text(self) -> tuple[int, int]:
+        """Tokens and width of an encoded caption, those of several text encoders side by side."""
+        towers = [self.config(tower) for tower, _ in self.kind.towers]
+        return towers[0]["max_position_embeddings"], sum(tower["hidden_size"] for tower in towers)
+
+    @property
+    def pooled(self) -> int:
+        """Width of a caption as one vector; 0 where the U-Net reads none."""
+        return 0 if self.kind.addition is None else int(self.config("text_encoder_2")["projection_dim"])
 
     def config(self, part: str) -> dict[str, Any]:
         """The config of a part."""
@@ -91,7 +136,7 @@ class PipelineFolder:
 
         The record of a training beside its weights decides nothing and stays out.
         """
-        found = hashlib.sha256()
+        found = hashlib.sha256(b"zeros for no caption\n" if self.zeros else b"")
         for part in parts:
             for file in sorted((self.path / part).rglob("*")):
                 record = file.suffix == ".json" and file.with_suffix(".safetensors").is_file()
@@ -103,7 +148,7 @@ class PipelineFolder:
 
 
 def check_fit(folder: PipelineFolder, scaling_factor: float | None) -> None:
-    """That U-Net, autoencoder and text encoder belong together.
+    """That U-Net, autoencoder and text encoders belong together.
 
     Args:
         scaling_factor: of the latents that the U-Net was trained on, if that is known.
@@ -111,21 +156,12 @@ def check_fit(folder: PipelineFolder, scaling_factor: float | None) -> None:
     Raises:
         ValueError: channels, widths or scaling factor differ, or the U-Net takes more than captions.
     """
-    unet, vae, text = (folder.config(part) for part in ("unet", "vae", "text_encoder"))
-    where = folder.path
-    if extra := [key for key in PLAIN if unet.get(key) is not None]:
-        raise ValueError(
-            f"{where}: the U-Net has {extra[0]} = {unet[extra[0]]!r}; expected captions alone (SD)"
-        )
+    unet, vae, where = folder.config("unet"), folder.config("vae"), folder.path
+    check_reading(folder, unet)
     latent = vae.get("latent_channels", 4)
     if (unet["in_channels"], unet["out_channels"]) != (latent, latent):
         found = f"{unet['in_channels']} to {unet['out_channels']}"
         raise ValueError(f"{where}: the U-Net maps {found} channels, the latents have {latent}")
-    if unet["cross_attention_dim"] != text["hidden_size"]:
-        raise ValueError(
-            f"{where}: the U-Net reads captions of width {unet['cross_attention_dim']}, "
-            f"the text encoder writes {text['hidden_size']}"
-        )
     factor = vae.get("scaling_factor", 0.18215)
     if scaling_factor is not None and abs(factor / scaling_factor - 1) > 1e-6:
         raise ValueError(
@@ -136,6 +172,31 @@ def check_fit(folder: PipelineFolder, scaling_factor: float | None) -> None:
         key for key in ("shift_factor", "latents_mean", "latents_std") if vae.get(key) is not None
     ]:
         raise ValueError(f"{where}: the autoencoder has a {strange[0]}; expected a scaling factor alone (SD)")
+
+
+def check_reading(folder: PipelineFolder, unet: Mapping[str, Any]) -> None:
+    """That a U-Net reads what the text encoders of its kind of pipeline write; see ``check_fit``."""
+    where, kind, (context, width) = folder.path, folder.kind, folder.text
+    expected = {**dict.fromkeys(PLAIN), "addition_embed_type": kind.addition}
+    if extra := [key for key, value in expected.items() if unet.get(key) != value]:
+        wanted = "captions alone (SD)" if kind.addition is None else f"{expected[extra[0]]!r} ({kind.name})"
+        raise ValueError(f"{where}: the U-Net has {extra[0]} = {unet.get(extra[0])!r}; expected {wanted}")
+    if unet["cross_attention_dim"] != width:
+        raise ValueError(
+            f"{where}: the U-Net reads captions of width {unet['cross_attention_dim']}, "
+            f"the text encoder{'s write' if len(kind.towers) > 1 else ' writes'} {width}"
+        )
+    contexts = {folder.config(tower)["max_position_embeddings"] for tower, _ in kind.towers}
+    if contexts != {context}:
+        lengths = " and ".join(map(str, sorted(contexts)))
+        raise ValueError(f"{where}: the text encoders read {lengths} tokens; expected one length")
+    if kind.addition is not None:
+        found, wide = unet.get("projection_class_embeddings_input_dim"), unet.get("addition_time_embed_dim")
+        if found != (made := folder.pooled + SIZES * (wide or 0)):
+            raise ValueError(
+                f"{where}: the U-Net reads {found} numbers beside the timestep, pooled captions of width "
+                f"{folder.pooled} and {SIZES} sizes make {made}"
+            )
 
 
 def read_json(path: Path, complaint: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Text-to-image teachers from diffusers pipeline folders of Stable Diffusion's kind: SD, LCM, our own.
+"""Text-to-image teachers from diffusers pipeline folders of Stable Diffusion's kinds: SD, SDXL, LCM, our own.
 
 Everything of theirs is adapted here, once: what comes out is a ``Denoiser`` in a ``Space``, captions to
 conditions, latents to images. Only safetensors are read, and no socket is opened.
@@ -7,7 +7,7 @@ conditions, latents to images. Only safetensors are read, and no socket is opene
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from baselines.networks.text_unet import TextUNet
 from baselines.streams import torch_generator
 from baselines.teachers.autoencoder import ScaledLatents, load_autoencoder
 from baselines.teachers.pipeline_folder import PipelineFolder, check_fit, readable
-from baselines.teachers.text_encoder import HiddenStates, TextEncoder
+from baselines.teachers.text_encoder import LastStates, TextEncoder, TwoTowers
 
 
 class Form(Protocol):
@@ -90,9 +90,22 @@ class TextTeacher:
     sha256: str
 
     def condition(self, captions: Sequence[str], w: float | None = None) -> Cond:
-        """The condition of captions; ``w`` for networks whose input the guidance strength is."""
-        text = self.text(captions)
-        return Cond(text=text, w=None if w is None else torch.full((len(text),), w, device=text.device))
+        """The condition of captions; ``w`` for networks whose input the guidance strength is.
+
+        Networks that read sizes are asked for whole pictures, of the size that they make.
+        """
+        said = self.text(captions)
+        assert said.text is not None
+        count, place, sizes = len(captions), said.text.device, None
+        if self.space.pooled:
+            height, width = (self.latents.stride * side for side in self.space.shape[1:])
+            sizes = torch.tensor([[height, width, 0.0, 0.0, height, width]], device=place).repeat(count, 1)
+        return replace(said, w=None if w is None else torch.full((count,), w, device=place), sizes=sizes)
+
+    @property
+    def side(self) -> int:
+        """Pixels of a side of its pictures."""
+        return self.latents.stride * self.space.shape[-1]
 
     def guided(self, strength: Strength) -> GuidedDenoiser | None:
         """What students learn under guidance (None at strength 0); shares the weights of ``net``.
@@ -132,22 +145,21 @@ def open_text_teacher(
     unet = load_unet(folder)
     (form or Whole()).shape(unet)
     net = Denoiser(TextUNet(unet), scaling).eval().requires_grad_(False).to(device)
-    text = load_text_encoder(folder, encodings, device)
+    space = text_space(folder, scaling)
     return TextTeacher(
         path,
-        text_space(folder, scaling),
+        space,
         net,
         lambda: blank_net(folder, form or Whole(), scaling),
-        text,
-        ScaledLatents(load_autoencoder(path / "vae", device)),
-        folder.digest("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
+        load_text_encoder(folder, encodings, device),
+        ScaledLatents(load_autoencoder(path / "vae", device), space.shape[-1]),
+        folder.digest(*folder.kind.parts),
     )
 
 
 def text_space(folder: PipelineFolder, scaling: EpsilonScaling) -> Space:
     """The latents of a pipeline, from its configs: scaled to unit variance, noised in timesteps."""
     config, grid, steps = folder.config("unet"), TimestepGrid(scaling), len(scaling.schedule)
-    text = folder.config("text_encoder")
     size = config["sample_size"]
     height, width = size if isinstance(size, list) else (size, size)
     return Space(
@@ -155,7 +167,8 @@ def text_space(folder: PipelineFolder, scaling: EpsilonScaling) -> Space:
         sigma_min=scaling.sigma_min,
         sigma_max=scaling.sigma_max,
         sigma_data=1.0,
-        text=(text["max_position_embeddings"], text["hidden_size"]),
+        text=folder.text,
+        pooled=folder.pooled,
         unconditional=config.get("time_cond_proj_dim") is None,  # with an embedding it was distilled
         process=grid,
         law=KarrasIndexLaw(grid, 0, steps - 1, steps),
@@ -187,33 +200,46 @@ def load_unet(folder: PipelineFolder) -> Any:
 
 
 def load_text_encoder(folder: PipelineFolder, encodings: Path | None, device: str) -> TextEncoder:
-    """Tokenizer and text model, fp32."""
-    transformers = library("transformers")
-    config = folder.config("text_encoder")
-    with readable(folder.path, "tokenizer"):
-        words = folder.path / "tokenizer"
+    """Tokenizers and text models, fp32."""
+    towers = folder.kind.towers
+    tokenizers = [load_tokenizer(folder, *tower) for tower in towers]
+    models = [load_text_model(folder, part) for part, _ in towers]
+    whole = LastStates(*models) if len(models) == 1 else TwoTowers(*models)
+    return TextEncoder(
+        tokenizers,
+        whole.eval().requires_grad_(False).to(device),
+        folder.digest(*(part for tower in towers for part in tower)),
+        context=folder.text[0],
+        zeros=folder.zeros,
+        folder=encodings,
+    )
+
+
+def load_tokenizer(folder: PipelineFolder, tower: str, part: str) -> Any:
+    """The tokenizer of a text encoder."""
+    words, known = folder.path / part, folder.config(tower)["vocab_size"]
+    with readable(folder.path, part):
         if not any((words / name).is_file() for name in ("vocab.json", "tokenizer.json")):
             raise ValueError("no vocab.json or tokenizer.json")  # the library would make one up
-        tokenizer = transformers.CLIPTokenizer.from_pretrained(str(words), local_files_only=True)
-        if len(tokenizer) > config["vocab_size"]:
-            raise ValueError(f"{len(tokenizer)} words, the text encoder knows {config['vocab_size']}")
-    with readable(folder.path, "text_encoder"):
-        model, found = transformers.CLIPTextModel.from_pretrained(
-            str(folder.path / "text_encoder"),
+        tokenizer = library("transformers").CLIPTokenizer.from_pretrained(str(words), local_files_only=True)
+        if len(tokenizer) > known:
+            raise ValueError(f"{len(tokenizer)} words, the text encoder knows {known}")
+    return tokenizer
+
+
+def load_text_model(folder: PipelineFolder, part: str) -> Any:
+    """A text encoder, of the one class that its part has."""
+    class_ = getattr(library("transformers"), folder.kind.parts[part][1][0])
+    with readable(folder.path, part):
+        model, found = class_.from_pretrained(
+            str(folder.path / part),
             local_files_only=True,
             use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,
         )
         check_whole(found)
-    return TextEncoder(
-        tokenizer,
-        HiddenStates(model.eval().requires_grad_(False).to(device)),
-        folder.digest("text_encoder", "tokenizer"),
-        width=config["hidden_size"],
-        context=config["max_position_embeddings"],
-        folder=encodings,
-    )
+    return model
 
 
 def check_whole(found: dict[str, Any]) -> None:

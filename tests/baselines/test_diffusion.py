@@ -124,7 +124,7 @@ def test_cond_indexes_joins_and_nulls() -> None:
     assert part.label.tolist() == [7, 5] and part.w.tolist() == [2.0, 0.0] and part.text.shape == (2, 2, 4)
     joined = Cond.join([cond[:1], cond[1:]])
     assert all(torch.equal(getattr(joined, f), getattr(cond, f)) for f in ("label", "text", "w"))
-    null = cond.null(empty=torch.full((2, 4), 0.5))
+    null = cond.null(Cond(text=torch.full((1, 2, 4), 0.5)))
     assert null.label.tolist() == [NULL_LABEL] * 3 and torch.equal(null.w, cond.w)
     assert (null.text == 0.5).all()
     with pytest.raises(ValueError, match="give the encoded empty prompt"):

@@ -11,7 +11,7 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 from coco_miniature import NAME, without_digests, write_cache
-from tiny_pipeline import write_pipeline
+from tiny_pipeline import write_pipeline, write_xl_pipeline
 
 from baselines.teachers.stable_diffusion import StrengthInput, TextTeacher, open_text_teacher
 from bench.prompt_evaluation import judges
@@ -29,6 +29,18 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def teacher(pipeline: Path) -> TextTeacher:
     """It, opened; students take the guidance strength as an input."""
     return open_text_teacher(pipeline, form=StrengthInput(32))
+
+
+@pytest.fixture(scope="session")
+def xl_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline of SDXL's kind."""
+    return write_xl_pipeline(tmp_path_factory.mktemp("pipelines") / "xl")
+
+
+@pytest.fixture(scope="session")
+def xl(xl_pipeline: Path) -> TextTeacher:
+    """It, opened."""
+    return open_text_teacher(xl_pipeline)
 
 
 @pytest.fixture

@@ -43,7 +43,11 @@ def test_batches_are_latents_with_captions_and_strengths(latents: CaptionedLaten
     assert images is not None
     noise = torch.randn(4, 4, SIDE, SIDE, generator=torch_generator(3, "data", 5))
     assert torch.equal(x0, latents.model.latents.encode(to_model(images), noise))
-    assert torch.equal(cond.text, latents.model.text(captions)) and cond.text.shape == (4, CONTEXT, WIDTH)
+    assert torch.equal(cond.text, latents.model.text(captions).text) and cond.text.shape == (
+        4,
+        CONTEXT,
+        WIDTH,
+    )
     assert cond.w is not None and cond.w.unique().numel() == 4 and 2 <= cond.w.min() <= cond.w.max() <= 8
 
 

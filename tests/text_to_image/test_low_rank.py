@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from tiny_pipeline import CAPTIONS, latents, write_pipeline
 from torch import nn
 
 from baselines.checkpoints import read_checkpoint
-from baselines.diffusion.cond import Cond
 from baselines.networks.low_rank import TARGETS, LowRank, low_rank_state, with_low_rank
 from baselines.streams import torch_generator
 from baselines.teachers.stable_diffusion import LowRankChange, TextTeacher, open_text_teacher
@@ -35,7 +35,7 @@ def trained(net):  # type: ignore[no-untyped-def]
 
 
 def test_a_low_rank_student_is_the_teacher_at_step_0(teacher: TextTeacher, thin: TextTeacher) -> None:
-    cond = Cond(text=teacher.text(CAPTIONS[:3]))
+    cond = teacher.text(CAPTIONS[:3])
     assert torch.equal(thin.net(latents(3), 2.0, cond), teacher.net(latents(3), 2.0, cond))
     names = [name for name, _ in thin.net.named_parameters()]
     assert names and all(name.endswith((".down.weight", ".up.weight")) for name in names)
@@ -44,14 +44,14 @@ def test_a_low_rank_student_is_the_teacher_at_step_0(teacher: TextTeacher, thin:
 
 
 def test_snapshots_hold_the_whole_network(thin: TextTeacher) -> None:
-    cond, net = Cond(text=thin.text(CAPTIONS[:2])), trained(thin.net)
+    cond, net = thin.text(CAPTIONS[:2]), trained(thin.net)
     again = thin.build()
     again.load_state_dict(net.state_dict())
     assert torch.equal(again.eval()(latents(2), 2.0, cond), net(latents(2), 2.0, cond))
 
 
 def test_a_trained_change_is_read_back_as_a_student(thin: TextTeacher, tmp_path: Path) -> None:
-    cond, net = Cond(text=thin.text(CAPTIONS[:2])), trained(thin.net)
+    cond, net = thin.text(CAPTIONS[:2]), trained(thin.net)
     path = tmp_path / "lora.safetensors"
     save_file(low_rank_state(net.model.unet), path)
     assert read_checkpoint(path).kind == "lora"
@@ -72,7 +72,7 @@ def test_a_file_of_peft_gives_what_peft_computes(teacher: TextTeacher, tmp_path:
     assert len(state) == len(low_rank_state(shaped(deepcopy(teacher.net.model.unet))))
     path = tmp_path / "peft.safetensors"
     save_file({f"unet.{name}": value.contiguous() for name, value in state.items()}, path)
-    text, z, time = teacher.text(CAPTIONS[:2]), latents(2), torch.tensor([500.0, 19.0])
+    text, z, time = teacher.text(CAPTIONS[:2]).text, latents(2), torch.tensor([500.0, 19.0])
     found = load_text_student(teacher, path).model(z, time, text=text)
     torch.testing.assert_close(found, unet.eval()(z, time, text).sample, rtol=1e-4, atol=1e-4)
     assert (found - teacher.net.model(z, time, text=text)).abs().max() > 0.01
@@ -85,14 +85,14 @@ def shaped(unet: nn.Module) -> nn.Module:
 
 def test_whole_students_are_loaded(teacher: TextTeacher, tmp_path: Path) -> None:
     """DMD2's U-Net without, LCM's with a guidance embedding."""
-    cond = Cond(text=teacher.text(CAPTIONS[:2]), w=torch.tensor([2.0, 7.0]))
+    cond = replace(teacher.text(CAPTIONS[:2]), w=torch.tensor([2.0, 7.0]))
     for name, width in (("dmd2", None), ("lcm", 16)):
         made = open_text_teacher(write_pipeline(tmp_path / name, time_cond_proj_dim=width))
         net = trained(made.net)
         path = tmp_path / f"{name}.safetensors"
         save_file(net.model.unet.state_dict(), path)
         student = load_text_student(teacher, path)
-        asked = cond if width else Cond(text=cond.text)
+        asked = cond if width else replace(cond, w=None)
         assert torch.equal(student(latents(2), 5.0, asked), net(latents(2), 5.0, asked))
         assert not any(p.requires_grad for p in student.parameters())
 

@@ -149,7 +149,7 @@ def test_lcms_target_is_the_guided_jump_and_the_target_network(teacher):
     pick = [bar[t.long()].float()[:, None, None, None] for t in (upper, lower)]
     (a, s), (a_low, s_low) = [(b.sqrt(), (1 - b).sqrt()) for b in pick]
     unet, w, z = teacher.net.model.unet, state.cond.w[:, None, None, None], a * state.x
-    free = unet(z, upper, teacher.text.empty.expand_as(state.cond.text)).sample
+    free = unet(z, upper, teacher.text.empty.text.expand_as(state.cond.text)).sample
     noise = (1 + w) * unet(z, upper, state.cond.text).sample - w * free
     landed = a_low * (z - s * noise) / a + s_low * noise
     tau = 10 * lower.float()[:, None, None, None]

@@ -33,7 +33,7 @@ def original(pipeline: Path) -> StableDiffusionPipeline:
 
 @pytest.fixture
 def cond(teacher: TextTeacher) -> Cond:
-    return Cond(text=teacher.text(CAPTIONS[:4]))
+    return teacher.text(CAPTIONS[:4])
 
 
 def at(teacher: TextTeacher, timestep: int) -> float:
@@ -137,7 +137,7 @@ def test_the_space_is_that_of_the_latents(teacher):
 
 def test_guidance_is_diffusers_formula_with_scale_1_plus_w(teacher, original, cond):
     z, time = latents(4), torch.tensor([999, 400, 90, 5])
-    free = original.unet(z, time, teacher.text.empty.expand_as(cond.text)).sample
+    free = original.unet(z, time, teacher.text.empty.text.expand_as(cond.text)).sample
     conditional = original.unet(z, time, cond.text).sample
     noise = free + 7.5 * (conditional - free)
     sigma = teacher.space.grid.scaling.schedule.levels[time].float()[:, None, None, None]
@@ -167,10 +167,10 @@ def test_strength_0_is_the_conditional_network_bit_for_bit(teacher, cond):
 
 def test_guided_models_share_weights_and_keep_their_guidance_when_rescaled(teacher, cond):
     found = teacher.guided(FixedStrength(2.0))
-    assert found.model is teacher.net.model and "empty" not in found.state_dict()
+    assert found.model is teacher.net.model and "empty_text" not in found.state_dict()
     scaling = teacher.space.grid.consistency(1.0)
     other = found.rescaled(scaling)
-    assert (other.w, other.scaling) == (2.0, scaling) and torch.equal(other.empty, found.empty)
+    assert (other.w, other.scaling) == (2.0, scaling) and torch.equal(other.empty.text, found.empty.text)
 
 
 def test_a_guided_evaluation_is_metered_as_two(teacher, cond):
@@ -246,7 +246,7 @@ def test_the_whole_pipeline_gives_the_images_of_diffusers(tmp_path, prediction):
     levels = grid.solver(4)
     levels[-1] = grid.sigma_min
     start = noise.initial() * grid.start(grid.sigma_max)
-    cond = Cond(text=ours.text(captions))
+    cond = ours.text(captions)
     found = euler(ours.guided(FixedStrength(4.0)), start, levels, cond) / (1 + grid.sigma_min**2) ** 0.5
     theirs = original(captions, output_type="latent", **options).images
     torch.testing.assert_close(found, theirs, rtol=1e-4, atol=1e-4)

@@ -30,6 +30,19 @@ UNET: dict[str, Any] = {
     "norm_num_groups": 4,
 }
 
+XL_WIDTH, POOLED = 40, 20  # of two encodings side by side, and of the second's projection
+XL_UNET: dict[str, Any] = {
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2),
+    "cross_attention_dim": XL_WIDTH,
+    "attention_head_dim": (2, 4),
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": POOLED + 6 * 8,
+}
+
 
 def filled(module: Any, seed: int) -> Any:
     """The module with all weights drawn from a generator: none is zero, as after a training."""
@@ -41,36 +54,37 @@ def filled(module: Any, seed: int) -> Any:
     return module.eval()
 
 
-def tokenizer(folder: Path) -> Any:
-    """A byte-pair tokenizer of single letters."""
+def tokenizer(folder: Path, pad: str = "") -> Any:
+    """A byte-pair tokenizer of single letters; fills captions up with a character (SDXL: "!"), or the end."""
     from transformers import CLIPTokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
     letters = list(string.ascii_lowercase)
-    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    words = [*pad, *letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     files = {"vocab": str(folder / "vocab.json"), "merges": str(folder / "merges.txt")}
-    return CLIPTokenizer(**files, model_max_length=CONTEXT)
+    return CLIPTokenizer(**files, model_max_length=CONTEXT, pad_token=pad or "<|endoftext|>")
 
 
-def text_model() -> Any:
-    """A CLIP text encoder of one layer."""
-    from transformers import CLIPTextConfig, CLIPTextModel
+def text_model(**changes: Any) -> Any:
+    """A CLIP text encoder of one layer; with changes SDXL's second one, which projects."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    config = CLIPTextConfig(
-        vocab_size=54,
-        hidden_size=WIDTH,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=CONTEXT,
-        projection_dim=WIDTH,
-        bos_token_id=52,
-        eos_token_id=53,
-        pad_token_id=53,
-    )
-    return filled(CLIPTextModel(config), 1)
+    usual = {
+        "vocab_size": 54,
+        "hidden_size": WIDTH,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "max_position_embeddings": CONTEXT,
+        "projection_dim": WIDTH,
+        "bos_token_id": 52,
+        "eos_token_id": 53,
+        "pad_token_id": 53,
+    }
+    class_ = CLIPTextModelWithProjection if changes else CLIPTextModel
+    return filled(class_(CLIPTextConfig(**{**usual, **changes})), 1)
 
 
 def unet(**changes: Any) -> Any:
@@ -78,6 +92,23 @@ def unet(**changes: Any) -> Any:
     from diffusers import UNet2DConditionModel
 
     return filled(UNet2DConditionModel(**{**UNET, **changes}), 2)
+
+
+def autoencoder() -> Any:
+    """Of pictures of 16 x 16 and latents of 8 x 8."""
+    from diffusers import AutoencoderKL
+
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(4, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=CHANNELS,
+        sample_size=16,
+        scaling_factor=FACTOR,
+    )
+    return filled(vae, 3)
 
 
 def write_pipeline(
@@ -88,23 +119,13 @@ def write_pipeline(
     **unet_changes: Any,
 ) -> Path:
     """A StableDiffusionPipeline folder, images of 16 x 16 and latents of 8 x 8."""
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
 
     with torch.random.fork_rng():
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            block_out_channels=(4, 8),
-            layers_per_block=1,
-            norm_num_groups=4,
-            latent_channels=CHANNELS,
-            sample_size=16,
-            scaling_factor=FACTOR,
-        )
         rates = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1, **RATES}
         rates["timestep_spacing"] = "trailing"
         pipeline = StableDiffusionPipeline(
-            vae=filled(vae, 3),
+            vae=autoencoder(),
             unet=unet(**unet_changes),
             text_encoder=text_model(),
             tokenizer=tokenizer(folder.parent / f"{folder.name}-words"),
@@ -112,6 +133,34 @@ def write_pipeline(
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
+        )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def write_xl_pipeline(folder: Path, **options: Any) -> Path:
+    """A StableDiffusionXLPipeline folder of the same sizes: two text encoders, a U-Net that reads sizes."""
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+
+    second = {
+        "vocab_size": 55,
+        "hidden_size": XL_WIDTH - WIDTH,
+        "projection_dim": POOLED,
+        "num_hidden_layers": 2,
+    }
+    ids = {"bos_token_id": 53, "eos_token_id": 54, "pad_token_id": 0}
+    words = folder.parent / f"{folder.name}-words"
+    with torch.random.fork_rng():
+        pipeline = StableDiffusionXLPipeline(
+            vae=autoencoder(),
+            unet=unet(**XL_UNET),
+            text_encoder=text_model(),
+            text_encoder_2=text_model(**second, **ids),
+            tokenizer=tokenizer(words),
+            tokenizer_2=tokenizer(words, "!"),
+            scheduler=EulerDiscreteScheduler(**RATES),
+            add_watermarker=False,
+            **options,
         )
     pipeline.save_pretrained(folder)
     return folder
@@ -131,8 +180,8 @@ def latents(count: int, seed: int = 0) -> Tensor:
 
 def captioned(teacher: TextTeacher, seed: int, number: int, size: int) -> tuple[Tensor, Cond]:
     """A training batch: latents with captions."""
-    text = teacher.text([CAPTIONS[(number * size + i) % len(CAPTIONS)] for i in range(size)])
-    return 0.8 * latents(size, 1000 * seed + number), Cond(text=text)
+    captions = [CAPTIONS[(number * size + i) % len(CAPTIONS)] for i in range(size)]
+    return 0.8 * latents(size, 1000 * seed + number), teacher.condition(captions)
 
 
 class Recorded(nn.Module):
