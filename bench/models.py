@@ -153,6 +153,7 @@ def released_student(
     """
     if suite.pipeline is not None:
         net = _text_student(suite.pipeline, student, device)
+        scaling = scaling if student.timestep is None else None  # it has one of its own
     else:
         assert suite.model is not None
         _, net = load_network(student.file, suite.model, device)
@@ -163,7 +164,7 @@ def released_student(
 def _text_student(pipeline: Pipeline, student: PublishedStudent, device: str) -> Denoiser:
     path, w = find_file(student.file), None if student.guidance is None else student.guidance - 1
     try:
-        return load_text_student(open_text(pipeline, device), path, w=w)
+        return load_text_student(open_text(pipeline, device), path, w=w, timestep=student.timestep)
     except CheckpointError as error:
         raise AssetError(str(error)) from error
 

@@ -117,7 +117,19 @@ class PublishedStudent(Part):
     guidance: float | None = Field(
         None, ge=1, description="scale, for students that take it as an input; null: they take none"
     )
+    timestep: int | None = Field(
+        None,
+        ge=0,
+        description="at which a one-step student is asked; null: the last, from which samples begin",
+    )
     note: str = Field("", description="what is known of its training")
+
+    @model_validator(mode="after")
+    def one_step(self) -> PublishedStudent:
+        """A timestep of its own is that of a single step."""
+        if self.timestep is not None and self.steps != (1,):
+            raise ValueError(f"found timestep and steps {list(self.steps)}; expected steps = [1]")
+        return self
 
     @property
     def label(self) -> str:

@@ -30,11 +30,12 @@ from metrics.clip_score import embed_pairs
 from metrics.features.clip import ClipFeatures
 from metrics.features.extractor import Extractor
 from metrics.features.registry import load_extractor
-from metrics.measure import Measure, Rows, Seen, load_reference, measures_of, merge, passing, values_of
+from metrics.measure import Measure, Rows, Seen, load_reference, measures_of, merge, show, values_of
 from metrics.moments import Moments
 from metrics.protocols.record import Clip, Pixels, Protocol
 from metrics.protocols.record import Extractor as ExtractorLaw
 from metrics.reference import Reference, is_statistics
+from metrics.samples.preparation import prepared_planes
 from metrics.samples.source import ImageSource, open_images
 
 
@@ -109,12 +110,12 @@ class Judges:
             raise AssetError(f"{path}: statistics of {count:,} pictures, {self.law.id} has {expected}")
         return found
 
-    def photographs(self, count: int, side: int | None) -> Iterator[np.ndarray]:
-        """Real pictures one at a time, uint8 ``[1, 3, side, side]``; fewer than the count come again."""
+    def photographs(self, count: int, law: Pixels) -> Iterator[np.ndarray]:
+        """Real pictures one at a time, uint8 ``[1, 3, H, W]``; fewer than the count come again."""
         path = find_file(self.reference)
         if is_statistics(path):
             raise AssetError(f"{path}: holds statistics, expected real pictures")
-        found = open_images(path, self.pixels.model_copy(update={"resize": side}), reference=True)
+        found = open_images(path, law, reference=True)
         return islice(chain.from_iterable(found.batches(1) for _ in count_from(0)), count)
 
     def measures(self) -> list[Measure]:
@@ -123,12 +124,24 @@ class Judges:
         return measures_of(self.law, self.real, allow_singular=few)
 
     def seen(self, pictures: ImageSource, start: int) -> list[Seen]:
-        """What the measures see, and the cosines, in one pass; the first picture is that of a caption."""
+        """What the measures see, and the cosines, in one pass; the first picture is that of a caption.
+
+        Pictures are as they were made; both protocols cut and scale them, each for itself.
+        """
         measures, cosines = self.measures(), Rows()
-        batches = (torch.from_numpy(one) for one in passing(pictures, self.extractor, measures))
-        asked = self.captions[start : start + pictures.count]
+        asked, batches = self.captions[start : start + pictures.count], self._shown(pictures, measures)
         cosines.update(embed_pairs(self.clip, batches, asked, self.clip_part.prefix).cosines())
         return [*(each.seen for each in measures), cosines]
+
+    def _shown(self, pictures: ImageSource, measures: Sequence[Measure]) -> Iterator[Tensor]:
+        """Pictures are shown to the measures, and given on as the CLIP sees them."""
+        law = self.clip_law.pixels
+        assert law is not None
+        for batch in pictures.batches():
+            ready = np.stack([prepared_planes(one, self.pixels) for one in batch])
+            show(ready, pictures.path, self.extractor, measures)
+            same = law == self.pixels
+            yield torch.from_numpy(ready if same else np.stack([prepared_planes(one, law) for one in batch]))
 
     def scores(self, parts: Sequence[list[Seen]]) -> dict[str, float]:
         """FID and CLIP score."""
@@ -191,12 +204,13 @@ class PromptedEvaluator(InParts, PicturesOfCaptions):
     def pixels(self, x: Tensor) -> np.ndarray:
         return x.float().cpu().numpy()
 
-    def pictures(self, samples: np.ndarray) -> ImageSource:
-        """What is scored of stored samples."""
-        return DecodedImages(samples, self.model.latents.decode, self.judges.pixels)
+    def pictures(self, samples: np.ndarray, pixels: Pixels) -> ImageSource:
+        """Stored samples as pictures."""
+        return DecodedImages(samples, self.model.latents.decode, pixels)
 
     def seen(self, samples: np.ndarray, start: int) -> list[Seen]:
-        return self.judges.seen(self.pictures(samples), start)
+        as_made = self.judges.pixels.model_copy(update={"crop": "none", "resize": None})
+        return self.judges.seen(self.pictures(samples, as_made), start)
 
     def scores(self, parts: Sequence[list[Seen]]) -> dict[str, float]:
         return self.judges.scores(parts)
@@ -204,12 +218,12 @@ class PromptedEvaluator(InParts, PicturesOfCaptions):
     def anchor(self, name: str, count: int, seed: int) -> np.ndarray:
         if name != "real":
             raise unknown("anchor", name, ["real"])
-        latents, space = self.model.latents, self.model.space
-        photographs = self.judges.photographs(count, latents.stride * space.shape[-1])
+        whole = self.judges.pixels.model_copy(update={"crop": "centre-square", "resize": self.model.side})
+        photographs, latents = self.judges.photographs(count, whole), self.model.latents
         return np.concatenate([latents.encode(to_model(one)).cpu().numpy() for one in photographs])
 
     def decoded(self, samples: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        return self.pictures(samples).batches(size)
+        return self.pictures(samples, self.judges.pixels).batches(size)
 
     def features(self, samples: np.ndarray) -> np.ndarray:
         return self.judges.extractor(torch.from_numpy(samples)).cpu().numpy()
@@ -218,7 +232,7 @@ class PromptedEvaluator(InParts, PicturesOfCaptions):
         return self.judges.real.moments["pool"]
 
     def real(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-        return np.concatenate([*self.judges.photographs(count, self.judges.pixels.resize)]), None
+        return np.concatenate([*self.judges.photographs(count, self.judges.pixels)]), None
 
 
 def prompted_evaluator(suite: Suite, device: str) -> PromptedEvaluator:

@@ -117,8 +117,11 @@ class Suite(Part):
             raise ValueError("found a reference or a published protocol with captions; expected both or none")
         for preset in self.methods.values():
             self.teaching(preset.learned)
-        if not self.pipeline and any(rows.guidance for rows in (self.teacher_rows, *self.solver_rows)):
-            raise ValueError("found rows with a guidance scale and no pipeline")
+        asked = [rows.guidance for rows in (self.teacher_rows, *self.solver_rows)]
+        if not self.pipeline and any(
+            one is not None for one in (*asked, *(s.timestep for s in self.published))
+        ):
+            raise ValueError("found a guidance scale of rows or a timestep of a student, and no pipeline")
         if len(set(given.values())) > 1:
             found = ", ".join(name for name, there in given.items() if there)
             raise ValueError(f"found only {found}; expected all or none of {', '.join(given)}")
@@ -146,7 +149,7 @@ class Suite(Part):
         assert self.pipeline is not None
         own, asked = self.pipeline, self.protocol.assets
         found = (own.folder, *asked, self.reference, own.data, own.pictures)
-        return tuple(name for name in found if name is not None)
+        return tuple(dict.fromkeys(name for name in found if name is not None))
 
     def under(self, protocol: str) -> Suite:
         """The same suite under another of its protocols; raises UsageError if it has none of that name."""

@@ -121,7 +121,7 @@ class PublishedProtocol(Part):
         if clip is None:
             return self
         assert law.sampling is not None
-        if clip.clip is None or (clip.sampling, clip.pixels) != (law.sampling, law.pixels):
+        if clip.clip is None or (clip.sampling, drawn(clip)) != (law.sampling, drawn(law)):
             raise ValueError(f"protocol {self.clip} does not score the images of {self.id} with a CLIP")
         if law.sampling.prompts is None or self.curve_samples > law.sampling.samples:
             raise ValueError(f"protocol {self.id} has no captions for {self.curve_samples} curve samples")
@@ -195,3 +195,8 @@ class PublishedProtocol(Part):
             "clip_law": self.clip_law and self.clip_law.model_copy(update=parts),
         }
         return self.model_copy(update=sizes | {"id": f"{self.id}{SMOKE}"})
+
+
+def drawn(law: Law) -> dict[str, Any]:
+    """What images are before each protocol cuts and scales them for itself."""
+    return {} if law.pixels is None else law.pixels.model_dump(exclude={"crop", "resize"})

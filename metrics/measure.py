@@ -20,7 +20,7 @@ from metrics.reference import PARTS, Reference, ddof_of, is_statistics, load_sta
 from metrics.samples.source import ImageSource, open_images
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 class Seen(Interface):
@@ -193,21 +193,19 @@ def exact_count(protocol: Protocol, path: Path, count: int) -> None:
 
 def feed(images: ImageSource, extractor: Extractor, measures: Sequence[Measure]) -> None:
     """One pass: every batch through the extractor, its features to every measure."""
-    for _ in passing(images, extractor, measures):
-        pass
-
-
-def passing(images: ImageSource, extractor: Extractor, measures: Sequence[Measure]) -> Iterator[np.ndarray]:
-    """The same pass, giving every batch on, for what is scored of the very same images."""
-    extras = frozenset[Extra]().union(*(each.extras for each in measures))
     for batch in images.batches():
-        try:
-            features = extractor.extract(torch.from_numpy(batch), extras)
-        except ValueError as error:
-            raise ValueError(f"{images.path}: {error}") from error
-        for each in measures:
-            each.update(features)
-        yield batch
+        show(batch, images.path, extractor, measures)
+
+
+def show(batch: np.ndarray, where: Path, extractor: Extractor, measures: Sequence[Measure]) -> None:
+    """One batch of images; raises ValueError naming where they are from if features are not finite."""
+    extras = frozenset[Extra]().union(*(each.extras for each in measures))
+    try:
+        features = extractor.extract(torch.from_numpy(batch), extras)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    for each in measures:
+        each.update(features)
 
 
 def load_reference(path: Path, protocol: Protocol, extractor: Extractor) -> Reference:

@@ -7,6 +7,7 @@ with the change alone, and copies carry the rest along.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,7 +34,9 @@ class LowRank(nn.Module):
         self.down, self.up = _factors(base, rank)
         fan = self.down.weight[0].numel()
         with torch.no_grad():
-            self.down.weight.copy_(torch.randn(self.down.weight.shape, generator=generator) / math.sqrt(fan))
+            if not self.down.weight.is_meta:  # which has no values to set
+                drawn = torch.randn(self.down.weight.shape, generator=generator)
+                self.down.weight.copy_(drawn / math.sqrt(fan))
             self.up.weight.zero_()
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -42,13 +45,12 @@ class LowRank(nn.Module):
 
 def _factors(base: Any, rank: int) -> tuple[Any, Any]:
     """A and B of a layer, values not set."""
-    empty: Any = torch.nn.utils.skip_init
+    empty = partial(torch.nn.utils.skip_init, device=base.weight.device, bias=False)
     if isinstance(base, nn.Linear):
-        down = empty(nn.Linear, base.in_features, rank, bias=False)
-        return down, empty(nn.Linear, rank, base.out_features, bias=False)
-    shape: dict[str, Any] = {"stride": base.stride, "padding": base.padding, "bias": False}
+        return empty(nn.Linear, base.in_features, rank), empty(nn.Linear, rank, base.out_features)
+    shape: dict[str, Any] = {"stride": base.stride, "padding": base.padding}
     down = empty(nn.Conv2d, base.in_channels, rank, base.kernel_size, **shape)
-    return down, empty(nn.Conv2d, rank, base.out_channels, 1, bias=False)
+    return down, empty(nn.Conv2d, rank, base.out_channels, 1)
 
 
 def keep_weights(network: nn.Module) -> None:

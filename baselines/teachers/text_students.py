@@ -15,6 +15,7 @@ from baselines.checkpoints.naming import naming
 from baselines.checkpoints.reading import Checkpoint
 from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import Denoiser, Scaling
+from baselines.diffusion.vp import AtTimestep
 from baselines.teachers.pipeline_folder import PipelineFolder
 from baselines.teachers.stable_diffusion import StrengthInput, TextTeacher, Whole, blank_net, load_unet
 
@@ -36,13 +37,18 @@ class AtStrength(Denoiser):
 
 
 def load_text_student(
-    teacher: TextTeacher, file: Path, scale: float = 1.0, w: float | None = None
+    teacher: TextTeacher,
+    file: Path,
+    scale: float = 1.0,
+    w: float | None = None,
+    timestep: int | None = None,
 ) -> Denoiser:
     """The student of a file under its teacher's scaling (``rescaled`` for its method's), frozen, on the CPU.
 
     Args:
         scale: strength of a LoRA.
         w: guidance strength at which a student that takes it as an input is held; None: conditions say it.
+        timestep: at which a one-step student is asked, whatever the level; None: at that of the level.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -53,7 +59,8 @@ def load_text_student(
     with naming(file):
         config = checkpoint.architecture.config
         width = config.time_cond_dim if isinstance(config, DiffusersConfig) else 0
-        net = blank_net(folder, StrengthInput(width) if width else Whole(), folder.scaling())
+        scaling = folder.scaling()
+        net = blank_net(folder, StrengthInput(width) if width else Whole(), scaling)
         if w is not None and not width:
             raise CheckpointError("takes no guidance scale as an input; leave the scale out")
         weights = student_weights(folder, checkpoint, scale)
@@ -67,6 +74,7 @@ def load_text_student(
             found = f"{differ[0]} differs" if differ else "it has more layers"
             raise CheckpointError(f"is for another U-Net than that of {teacher.path} ({found})")
         unet.load_state_dict({name: value.float() for name, value in weights.items()})
+    net = net if timestep is None else net.rescaled(AtTimestep(scaling, timestep))
     held = net if w is None else AtStrength(net, w)
     return held.eval().requires_grad_(False)
 

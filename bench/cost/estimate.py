@@ -11,6 +11,7 @@ from bench.cost.reference import Reference
 from bench.training import SNAPSHOT_FRACTIONS
 
 NETWORK_COPIES = 10  # student, fake, two Adam moments of each, averages, gradients, a checkpoint on its way
+FROZEN_COPIES = 5  # of weights that stay: student, fake, average, teacher, a checkpoint on its way
 BACKWARDS = 3  # networks that one loss reaches the student through, with what they keep of the forward
 
 
@@ -46,9 +47,10 @@ class Estimate:
     def bytes(self, reference: Reference) -> float:
         """Networks, optimiser states and what backwards keep; not the imports, not the feature network."""
         if not self.train_units:
-            return float(reference.weight_bytes)
+            return float(reference.weight_bytes + reference.frozen_bytes)
         kept = BACKWARDS * self.train_batch * reference.saved_bytes
-        return float(NETWORK_COPIES * reference.weight_bytes + kept)
+        stay = FROZEN_COPIES * reference.frozen_bytes
+        return float(NETWORK_COPIES * reference.weight_bytes + stay + kept)
 
 
 def sampling_units(cell: Cell) -> float:

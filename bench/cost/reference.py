@@ -26,7 +26,8 @@ class Reference:
 
     Attributes:
         flops: of one forward on one sample (matrix products and convolutions).
-        parameters: of the network; weight_bytes: as they are kept.
+        parameters: of the network, weight_bytes: as they are kept; frozen_bytes: of the weights beside which
+            a low-rank change is trained.
         saved_bytes: kept of one sample from its forward for its backward.
         half: activations in fp16 or bf16, where the device is a GPU.
     """
@@ -34,6 +35,7 @@ class Reference:
     flops: int
     parameters: int
     weight_bytes: int
+    frozen_bytes: int
     saved_bytes: int
     half: bool
 
@@ -50,11 +52,12 @@ def reference_of(suite: Suite) -> Reference:
         net = model.build().eval()
     net.body = body
     cond = blank_cond(model.space, 1, META)
-    weights = list(net.parameters())
+    weights, changed = list(net.parameters()), suite.pipeline is not None and suite.pipeline.rank is not None
     return Reference(
         flops=denoiser_flops(net, model.space.shape, cond),
         parameters=sum(p.numel() for p in weights),
         weight_bytes=sum(p.numel() * p.element_size() for p in weights),
+        frozen_bytes=sum(b.numel() * b.element_size() for b in net.buffers()) if changed else 0,
         saved_bytes=_saved(net, model.space, 2) - _saved(net, model.space, 1),
         half=body is not None,
     )

@@ -10,14 +10,14 @@ from bench.record import Record, Row, read_record
 from bench.report.reported import summary_text
 from bench.report.table import device
 from bench.report.text import compact, printable
-from bench.suite import Suite
+from bench.suite import SolverRows, Suite
 from bench.suite_protocol import PublishedProtocol
 
 
 def suite_text(suite: Suite) -> str:
     """A suite: data, ranking, budgets, metrics, references, methods."""
     limits = [(name, f"{compact(b.work)} units" + seconds(b.seconds)) for name, b in suite.budgets.items()]
-    solvers = [f"{r.label} at {numbers(r.nfe)}" for r in suite.solver_rows]
+    solvers = [rows_text(rows, suite) for rows in suite.solver_rows]
     facts = [
         ("teacher", suite.teacher),
         *model_facts(suite),
@@ -25,8 +25,8 @@ def suite_text(suite: Suite) -> str:
         ("step counts", numbers(suite.nfe)),
         ("seeds", str(suite.seeds)),
         ("protocol", f"{suite.protocol.id} (see 'bench info {suite.protocol.id}')"),
-        ("teacher rows", f"{suite.teacher_rows.solver} at {numbers(suite.teacher_rows.nfe)} evaluations"),
-        ("plain solvers", "; ".join(solvers) + " evaluations"),
+        ("teacher rows", rows_text(suite.teacher_rows, suite)),
+        ("plain solvers", "; ".join(solvers)),
         ("anchors", ", ".join(suite.anchors)),
         *([("papers report", said)] if (said := summary_text(suite)) else []),
     ]
@@ -39,7 +39,7 @@ def suite_text(suite: Suite) -> str:
     parts += ["Budgets", block(limits), "Metrics", block(metrics), "Methods with a preset", block(methods)]
     if suite.published:
         students = [
-            (one.label, f"{one.file}, {numbers(one.steps)} steps: {one.note}") for one in suite.published
+            (one.label, f"{one.file}, {plural(one.steps, 'step')}: {one.note}") for one in suite.published
         ]
         parts += ["Published students", block(students)]
     return "\n".join(parts)
@@ -49,11 +49,13 @@ def model_facts(suite: Suite) -> list[tuple[str, str]]:
     """Network, files and further protocols of a suite on published models."""
     if not isinstance(suite.protocol, PublishedProtocol):
         return []
+    others = [("also under", ", ".join(suite.protocol.others))] if suite.protocol.others else []
     if suite.pipeline is not None:
         return [
             ("pipeline", f"{suite.pipeline.folder}, guidance scale {suite.pipeline.guidance:g}"),
             ("files", ", ".join(suite.own_files)),
             ("CLIP score", f"{suite.protocol.clip}, of the same images"),
+            *others,
         ]
     assert suite.model is not None
     model = suite.model
@@ -62,8 +64,17 @@ def model_facts(suite: Suite) -> list[tuple[str, str]]:
     return [
         ("network", f"{model.network}, {side}, {classes}; {model.precision} inside on a GPU"),
         ("files", ", ".join(suite.own_files)),
-        ("also under", ", ".join(suite.protocol.others)),
+        *others,
     ]
+
+
+def rows_text(rows: SolverRows, suite: Suite) -> str:
+    """A solver and the evaluations of its rows; a guided call of the denoiser takes two."""
+    scale = 1.0 if suite.pipeline is None else rows.guidance or suite.pipeline.guidance
+    if scale == 1:
+        return f"{rows.label} at {plural(rows.nfe, 'evaluation')}"
+    twice = tuple(2 * calls for calls in rows.nfe)
+    return f"{rows.label} at {plural(rows.nfe, 'guided call')} ({plural(twice, 'evaluation')})"
 
 
 def metric_text(key: str, suites: Sequence[Suite]) -> str:
@@ -172,6 +183,11 @@ def line_text(line: str) -> str:
 def numbers(values: Sequence[int]) -> str:
     """``1, 2, 4``."""
     return ", ".join(map(str, values))
+
+
+def plural(values: Sequence[int], word: str) -> str:
+    """``1 step``, ``1, 2, 4 steps``."""
+    return f"{numbers(values)} {word}{'' if tuple(values) == (1,) else 's'}"
 
 
 def better(direction: str) -> str:

@@ -32,6 +32,14 @@ def prepared(image: Image.Image, pixels: Pixels) -> Image.Image:
     return image
 
 
+def prepared_planes(image: np.ndarray, pixels: Pixels) -> np.ndarray:
+    """The same of planes: uint8 ``[C, H, W]``."""
+    if not changes(pixels):
+        return image
+    planes = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    return as_planes(prepared(Image.fromarray(np.ascontiguousarray(planes)), pixels))
+
+
 def centre(image: Image.Image, side: int) -> Image.Image:
     """The central square; where it cannot be central its corner is rounded half to even, as torchvision's."""
     left, top = round((image.width - side) / 2), round((image.height - side) / 2)

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from metrics.protocols.record import Pixels
 from metrics.samples.arrays import StoredArray, open_array, stored_labels
 from metrics.samples.pictures import MODES, FolderFiles, ImageFiles, ZipFiles, decode
-from metrics.samples.preparation import as_planes, changes, prepared, to_uint8
+from metrics.samples.preparation import as_planes, changes, prepared_planes, to_uint8
 
 BATCH = 64
 
@@ -51,17 +50,13 @@ class ImageSource(ABC):
         digest, batch = hashlib.sha256(), list[np.ndarray]()
         for _, image in self._raw():
             digest.update(repr(image.shape).encode() + image.tobytes())
-            ready = image if not changes(self.pixels) else self._prepare(image)
+            ready = prepared_planes(image, self.pixels)
             if batch and (len(batch) == size or batch[0].shape != ready.shape):
                 yield np.stack(batch)
                 batch = []
             batch.append(ready)
         yield np.stack(batch)
         self.sha256 = digest.hexdigest()
-
-    def _prepare(self, image: np.ndarray) -> np.ndarray:
-        planes = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-        return as_planes(prepared(Image.fromarray(np.ascontiguousarray(planes)), self.pixels))
 
     def _check_size(self, name: str, shape: tuple[int, ...], first: tuple[int, ...]) -> None:
         if shape != first:

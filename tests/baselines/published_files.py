@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from baselines.checkpoints.architecture import DhariwalConfig, EDM2Config, SongConfig
 from baselines.checkpoints.layout import Shapes, expected_shapes
 from baselines.checkpoints.openai import openai_names
+from baselines.networks.layers import initialise
 from baselines.streams import torch_generator
 
 SONG = SongConfig(8, 3, 3, 4, 9, 8, (1, 2), 4, 1, (4,), dropout=0.13)
@@ -204,3 +206,11 @@ def legacy_bytes(content: Any) -> bytes:
     file = io.BytesIO()
     torch.save(content, file, _use_new_zipfile_serialization=False)
     return file.getvalue()
+
+
+def write_torchscript(path: Path, module: nn.Module) -> None:
+    """A network with drawn weights as TorchScript, as NVIDIA publishes its Inception."""
+    initialise(module.eval(), torch_generator(2, "init"))
+    with warnings.catch_warnings():  # PyTorch advises other formats; the published file has no other
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(module), str(path))

@@ -10,7 +10,6 @@ import dataclasses
 import io
 import json
 import pickle
-import warnings
 import zipfile
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from published_files import write_edm, write_edm2
+from published_files import write_edm, write_edm2, write_torchscript
 from torch import Tensor, nn
 
 from baselines.checkpoints.architecture import (
@@ -142,11 +141,7 @@ def write_reference(path: Path) -> None:
 
 def write_extractor(path: Path) -> None:
     """TorchScript weights of the feature network."""
-    module = SmallInception().eval()
-    initialise(module, torch_generator(2, "init"))
-    with warnings.catch_warnings():  # PyTorch advises other formats; the published file has no other
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.script(module), str(path))
+    write_torchscript(path, SmallInception())
 
 
 def write_asset(asset: Asset, path: Path, suite: Suite) -> None:

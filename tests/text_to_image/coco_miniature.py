@@ -1,4 +1,4 @@
-"""Small files of the published formats under the ids that ``coco2014-30k`` asks for."""
+"""Small files of the published formats under the ids that ``coco2014-30k`` and ``sdxl-coco10k`` ask for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import io
 import json
 import pickle
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from published_files import write_torchscript
 from safetensors.torch import save_file
-from tiny_pipeline import edit, filled, unet, write_pipeline
+from tiny_pipeline import XL_UNET, edit, filled, unet, write_pipeline, write_xl_pipeline
 from torch import Tensor, nn
 
-from baselines.networks.layers import initialise
 from baselines.networks.low_rank import TARGETS
 from baselines.streams import numpy_generator, torch_generator
 from bench.assets.registry import Asset, assets, find
 from bench.request import Request, resolve
 from bench.suite import Suite
+from bench.suite_protocol import PublishedProtocol
 from metrics.features.nvidia import CleanInception
 from metrics.features.registry import ENTRIES
 from metrics.protocols.registry import shipped_protocols
 
-NAME = "coco2014-30k"
+NAME, XL_NAME = "coco2014-30k", "sdxl-coco10k"
 FEATURES, PICTURES = 16, 20
 CAPTIONS = [f"a {colour} {thing}" for thing in ("cat", "disc", "bar") for colour in ("red", "blue", "dark")]
 LONG = "a very long caption of many words"  # for a context of twelve tokens
@@ -54,9 +54,10 @@ class SmallInception(nn.Module):
 
 
 def write_folder(path: Path) -> None:
-    """A Stable Diffusion folder."""
-    write_pipeline(path)
-    edit(path / "vae" / "config.json", scaling_factor=0.18215)
+    """A Stable Diffusion or SDXL folder."""
+    large = path.name.startswith("sdxl")
+    (write_xl_pipeline if large else write_pipeline)(path)
+    edit(path / "vae" / "config.json", scaling_factor=0.13025 if large else 0.18215)
 
 
 def picture(rng: np.random.Generator, mode: str = "RGB") -> bytes:
@@ -76,6 +77,15 @@ def write_val(path: Path) -> None:
             archive.writestr(name, picture(rng, "L" if number == 3 else "RGB"))
 
 
+def write_prompted(path: Path) -> None:
+    """DMD2's zip: pictures, and the pickled list of what they show."""
+    rng = numpy_generator(0, "data")
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(PICTURES):
+            archive.writestr(f"coco10k/subset/{number:05d}.jpg", picture(rng))
+        archive.writestr("coco10k/all_prompts.pkl", pickle.dumps([*CAPTIONS, LONG]))
+
+
 def write_training(path: Path) -> None:
     """Captioned pictures as Hugging Face's imagefolder has them."""
     path.mkdir(parents=True, exist_ok=True)
@@ -88,11 +98,7 @@ def write_training(path: Path) -> None:
 
 def write_inception(path: Path) -> None:
     """TorchScript weights."""
-    module = SmallInception().eval()
-    initialise(module, torch_generator(2, "init"))
-    with warnings.catch_warnings():  # PyTorch advises other formats; the published file has no other
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.script(module), str(path))
+    write_torchscript(path, SmallInception())
 
 
 def write_clip(path: Path) -> None:
@@ -105,21 +111,28 @@ def write_clip(path: Path) -> None:
     torch.save(network.state_dict(), path)
 
 
+def network(path: Path, **changes: Any) -> Any:
+    """A U-Net of the kind that a file is for."""
+    return unet(**(XL_UNET if "sdxl" in str(path.parent.name) else {}), **changes)
+
+
 def write_lora(path: Path) -> None:
-    """LCM-LoRA: kohya's names, fp16, an alpha for each layer."""
+    """LCM-LoRA: kohya's names, fp16, an alpha for each layer; DMD2's has no alpha."""
     state, generator = {}, torch_generator(3, "init")
-    for name, layer in unet().named_modules():
+    for name, layer in network(path).named_modules():
         if isinstance(layer, nn.Linear) and name.endswith(tuple(f".{target}" for target in TARGETS)):
             flat, (out, into) = f"lora_unet_{name.replace('.', '_')}", layer.weight.shape
             state[f"{flat}.lora_down.weight"] = torch.randn(2, into, generator=generator).half()
             state[f"{flat}.lora_up.weight"] = torch.randn(out, 2, generator=generator).half()
             state[f"{flat}.alpha"] = torch.tensor(2.0)
+    if "dmd2" in str(path):
+        state = {name: value for name, value in state.items() if not name.endswith("alpha")}
     save_file(state, path)
 
 
 def write_student(path: Path, width: int | None) -> None:
     """A U-Net by diffusers' names: DMD2's in a torch file, LCM's with a guidance embedding in safetensors."""
-    net = filled(unet(time_cond_proj_dim=width), sum(map(ord, path.parent.name)))
+    net = filled(network(path, time_cond_proj_dim=width), sum(map(ord, path.parent.name)))
     state = {name: value.contiguous() for name, value in net.state_dict().items()}
     torch.save(state, path) if path.suffix == ".bin" else save_file(state, path)
 
@@ -128,7 +141,7 @@ def write_asset(asset: Asset, path: Path) -> None:
     """One file or folder, by its id."""
     path.parent.mkdir(parents=True, exist_ok=True)
     match asset.id:
-        case "sd15":
+        case "sd15" | "sdxl-base-1.0":
             write_folder(path)
         case "captions/coco2014-30k-txt":
             path.write_text("\n".join([*CAPTIONS, LONG]) + "\n")
@@ -142,7 +155,9 @@ def write_asset(asset: Asset, path: Path) -> None:
             write_inception(path)
         case "clip/openclip-vit-g-14":
             write_clip(path)
-        case "lcm/lora-sd15":
+        case "data/coco10k-dmd2":
+            write_prompted(path)
+        case "lcm/lora-sd15" | "lcm/lora-sdxl" | "dmd2/sdxl-4step-lora-fp16":
             write_lora(path)
         case "lcm/dreamshaper-v7-unet":
             write_student(path, 32)
@@ -163,7 +178,9 @@ def without_digests(suite: Suite, patch: pytest.MonkeyPatch) -> None:
 
     for id_ in suite.all_assets:
         patch.setitem(assets(), id_, dataclasses.replace(assets()[id_], sha256=None, size=None))
-    for id_ in ("coco30k-cleanfid256@1", "coco30k-clipvitg14@1"):
+    protocol = suite.protocol
+    assert isinstance(protocol, PublishedProtocol) and protocol.clip
+    for id_ in (protocol.id, protocol.clip, *protocol.others):
         law, count = shipped_protocols()[id_], len(CAPTIONS) + 1
         assert law.sampling and law.sampling.prompts
         prompts = law.sampling.prompts.model_copy(update={"sha256": None, "count": count})
@@ -180,6 +197,6 @@ def without_digests(suite: Suite, patch: pytest.MonkeyPatch) -> None:
     patch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-g-14", CLIP)
 
 
-def smoke() -> Suite:
-    """The suite in the size of a smoke run."""
-    return resolve(Request(NAME, smoke=True))[0]
+def smoke(name: str = NAME) -> Suite:
+    """A suite in the size of a smoke run."""
+    return resolve(Request(name, smoke=True))[0]

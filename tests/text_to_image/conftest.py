@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from coco_miniature import NAME, without_digests, write_cache
+from coco_miniature import NAME, XL_NAME, without_digests, write_cache
 from tiny_pipeline import write_pipeline, write_xl_pipeline
 
 from baselines.teachers.stable_diffusion import StrengthInput, TextTeacher, open_text_teacher
@@ -54,19 +54,37 @@ def no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         cached.cache_clear()
 
 
+def written(name: str, folder: Path) -> Path:
+    """A cache with all files of a suite, small ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        without_digests(load_suite(name), patch)
+        write_cache(folder / "cache", load_suite(name))
+    return folder / "cache"
+
+
 @pytest.fixture(scope="session")
 def coco_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with all files of ``coco2014-30k``, small ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        without_digests(load_suite(NAME), patch)
-        cache = tmp_path_factory.mktemp("coco") / "cache"
-        write_cache(cache, load_suite(NAME))
-    return cache
+    """Those of ``coco2014-30k``."""
+    return written(NAME, tmp_path_factory.mktemp("coco"))
+
+
+@pytest.fixture(scope="session")
+def xl_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Those of ``sdxl-coco10k``."""
+    return written(XL_NAME, tmp_path_factory.mktemp("sdxl"))
 
 
 @pytest.fixture
 def cache(no_files: None, coco_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it in use."""
+    """A copy of ``coco2014-30k``'s in use."""
     shutil.copytree(coco_files, tmp_path / "cache")
     without_digests(load_suite(NAME), monkeypatch)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def xl_cache(no_files: None, xl_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of ``sdxl-coco10k``'s in use."""
+    shutil.copytree(xl_files, tmp_path / "cache")
+    without_digests(load_suite(XL_NAME), monkeypatch)
     return tmp_path / "cache"

@@ -177,6 +177,14 @@ def test_the_same_network_can_be_built_without_weights(xl: TextTeacher) -> None:
         blank = xl.build()
     flops = denoiser_flops(blank, xl.space.shape, xl.space.blank(1, "meta"))
     assert flops == denoiser_flops(xl.net, xl.space.shape, xl.space.blank(1)) > 0
+    thin = open_text_teacher(xl.path, form=LowRankChange(2))
+    with torch.device("meta"):
+        blank = thin.build()
+    assert {(n, t.shape) for n, t in blank.state_dict().items()} == {
+        (n, t.shape) for n, t in thin.net.state_dict().items()
+    }
+    assert all(t.is_meta for t in blank.state_dict().values())
+    assert denoiser_flops(blank, xl.space.shape, xl.space.blank(1, "meta")) > flops
 
 
 def test_conditions_are_indexed_joined_and_stored_whole(xl: TextTeacher, cond: Cond) -> None:
@@ -205,9 +213,9 @@ def test_the_whole_pipeline_gives_the_images_of_diffusers(xl: TextTeacher, xl_pi
     found = euler(xl.guided(FixedStrength(4.0)), start, levels, xl.condition(captions))
     found = found / (1 + grid.sigma_min**2) ** 0.5
     theirs = original(captions, output_type="latent", **options).images
-    torch.testing.assert_close(found, theirs, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, theirs, rtol=1e-4, atol=5e-4)
     pixels = torch.from_numpy(original(captions, output_type="np", **options).images).permute(0, 3, 1, 2)
-    torch.testing.assert_close((xl.latents.decode(found) + 1) / 2, pixels, rtol=0, atol=1e-4)
+    torch.testing.assert_close((xl.latents.decode(found) + 1) / 2, pixels, rtol=0, atol=5e-4)
 
 
 # students
