@@ -28,7 +28,13 @@ WEIGHT_TANGENT = (
 
 
 class Sharing(Protocol):
-    """How the work of a training is shared out over processes (``bench.distributed``)."""
+    """How the networks of a training are called: shared out over processes (``bench.distributed``), compiled.
+
+    Attributes:
+        slack: factor on the time that a step may take.
+    """
+
+    slack: float
 
     def call(self, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
         """``module.method(*args)`` for a batch."""
@@ -38,7 +44,9 @@ class Sharing(Protocol):
 
 
 class Alone:
-    """All in this process."""
+    """All in this process, as it is written."""
+
+    slack = 1.0
 
     def call(self, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
         out: Tensor = getattr(module, method)(*args, **kwargs)

@@ -144,6 +144,7 @@ class Provenance(Part):
     device: str
     threads: int
     processes: int = Field(1, description="that shared the work of the cell")
+    compiled: bool = Field(False, description="its training ran networks through torch.compile")
     seeds: dict[str, int]
     teacher_sha256: str | None
     teacher_form: Literal["exact", "network", "unknown"]

@@ -47,6 +47,7 @@ class Request:
     slurm: tuple[str, ...] = ()
     processes: int | None = None
     checkpointing: bool = False
+    compiled: bool = False
     command: str = "bench run"
 
     def to_json(self) -> str:

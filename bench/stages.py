@@ -16,6 +16,7 @@ from baselines.distiller import Generator
 from bench.atomic import write_atomic
 from bench.cell import Cell
 from bench.closure import closure_digest
+from bench.compiling import calls_of
 from bench.events import Events, Heartbeat, write_status
 from bench.lab import Lab
 from bench.latency import Parts, measure_latency, measure_throughput
@@ -40,6 +41,7 @@ class Bench:
 
     Attributes:
         processes: that share the work of each cell.
+        compiled: whether networks are compiled for trainings.
     """
 
     lab: Lab
@@ -47,12 +49,14 @@ class Bench:
     reporter: Reporter
     command: str
     processes: int = 1
+    compiled: bool = False
 
 
 def surroundings(bench: Bench) -> dict[str, str | None]:
     """What a result rests on besides its cell: code, weights, extractor, device class."""
+    compiling = ("bench.compiling",) if bench.compiled else ()
     return {
-        "training": closure_digest("bench.training", "baselines.teachers.registry"),
+        "training": closure_digest("bench.training", "baselines.teachers.registry", *compiling),
         "sampling": closure_digest("bench.sampling", "baselines.teachers.registry", "baselines.generators"),
         "scoring": closure_digest("bench.evaluation"),
         "teacher": bench.lab.teacher_sha256,
@@ -74,6 +78,7 @@ class CellStages:
             bench.command,
         )
         self.cell, self.folder, self.events, self.processes = cell, folder, events, bench.processes
+        self.compiled = bench.compiled
         self.made_with = surroundings(bench)
         self.current = "teacher"
         self.paths: dict[str, str] = {}
@@ -113,7 +118,7 @@ class CellStages:
 
     def _train(self, folder: Path) -> None:
         report = Heartbeat(self.folder, self.events, self.reporter.training(self.cell.label))
-        training_of(self.lab, self.cell, folder, report).run()
+        training_of(self.lab, self.cell, folder, report, calls_of(self.compiled, self.lab.device)).run()
 
     def snapshot(self, path: Path) -> Snapshot:
         """Weights of a snapshot in the students' architecture."""
@@ -281,7 +286,7 @@ class CellStages:
             rows=[],
             failure=failure,
             notes=[] if failure else list(self.lab.evaluator.notes),
-            provenance=provenance(self.lab, self.cell, self.processes),
+            provenance=provenance(self.lab, self.cell, self.processes, self.compiled),
             command=self.command,
         )
 

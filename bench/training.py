@@ -99,7 +99,8 @@ class Training:
         """One iteration of the method, its average and its accounting; returns the scalars."""
         context = self.context
         seed = stream_key(context.seed, "dropout", context.iteration)
-        with watchdog(self.budget.step_seconds, context.iteration), torch.random.fork_rng(devices=[]):
+        limit = self.budget.step_seconds * context.share.slack
+        with watchdog(limit, context.iteration), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # forked: what a method's dropout draws, nothing else
             scalars = {key: float(value) for key, value in self.method.step(context.next_batch()).items()}
         for key, value in scalars.items():

@@ -6,6 +6,7 @@ import torch
 
 from baselines.networks.checkpointing import checkpoint_blocks
 from bench.cell import Cell
+from bench.compiling import check_compiler
 from bench.errors import UsageError
 from bench.lab import Lab
 from bench.plugins.apart import Apart
@@ -78,7 +79,9 @@ def open_runner(request: Request, suite: Suite, reporter: Reporter, *, patient: 
     check_labels(lab)
     if request.checkpointing:
         spare_memory(lab)
-    bench = Bench(lab, store, reporter, request.command)
+    if request.compiled:
+        check_compiler(lab)
+    bench = Bench(lab, store, reporter, request.command, compiled=request.compiled)
     memory = request.memory_mib and request.memory_mib * 2**20
     return Runner(bench, Apart(bench, memory) if request.isolate else None)
 

@@ -58,6 +58,10 @@ SlurmOptions = Annotated[
 Checkpointing = Annotated[
     bool, typer.Option("--checkpointing", help="less memory, more time, same numbers: activations made again")
 ]
+Compile = Annotated[
+    bool,
+    typer.Option("--compile", help="networks of trainings by torch.compile; numbers differ by rounding"),
+]
 FailFast = Annotated[bool, typer.Option(help="stop at the first failed cell")]
 
 
@@ -87,17 +91,17 @@ def run(
     slurm: SlurmOptions = None,
     processes: Processes = None,
     checkpointing: Checkpointing = False,
+    compiled: Compile = False,
 ) -> None:
     """Run cells and print their leaderboard. Exit status 1 if a cell failed (the others ran)."""
-    from bench.launch import execute
-    from bench.request import Request
+    from bench import launch, request
 
-    command = portable(sys.argv[1:]) if sys.argv[1:2] == ["run"] else f"bench run --suite {suite}"
-    request = Request(
+    asked = request.Request(
         suite=suite, methods=tuple(method or ()), budget=budget, nfe=parse_steps(nfe), seeds=seeds, yes=yes,
         device=device, out=out, plugins=tuple(plugin or ()), metrics=tuple(metric or ()), isolate=isolate,
         memory_mib=plugin_memory, threads=threads, references=references, students=students, smoke=smoke,
         fail_fast=fail_fast, offline=offline, protocol=protocol, track=track, jobs=jobs, launcher=launcher,
-        slurm=tuple(slurm or ()), processes=processes, checkpointing=checkpointing, command=command,
+        slurm=tuple(slurm or ()), processes=processes, checkpointing=checkpointing, compiled=compiled,
+        command=portable(sys.argv[1:]) if sys.argv[1:2] == ["run"] else f"bench run --suite {suite}",
     )  # fmt: skip
-    raise typer.Exit(execute(request))
+    raise typer.Exit(launch.execute(asked))

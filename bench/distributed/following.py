@@ -15,6 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from bench.cell import Cell
+from bench.compiling import calls_of
 from bench.distributed.group import Group
 from bench.distributed.spread import Spread
 from bench.evaluator import InParts
@@ -50,7 +51,8 @@ class LeaderStages(CellStages):
     def _train(self, folder: Path) -> None:
         self.group.tell(("train", self.cell.id, str(folder.resolve())))
         report = Heartbeat(self.folder, self.events, self.reporter.training(self.cell.label))
-        training_of(self.lab, self.cell, folder, report, Spread(self.group)).run()
+        calls = calls_of(self.compiled, self.lab.device)
+        training_of(self.lab, self.cell, folder, report, Spread(self.group, calls)).run()
 
     def _block(
         self, snapshot: Student | None, steps: int, seed: int, count: int
@@ -67,17 +69,15 @@ class LeaderStages(CellStages):
         return evaluator.scores(looked_at(self.group, evaluator, samples))
 
 
-def follow(group: Group, lab: Lab, cells: dict[str, Cell]) -> None:
+def follow(group: Group, lab: Lab, cells: dict[str, Cell], *, compiled: bool = False) -> None:
     """Take part in what rank 0 orders, until it says that this was all."""
     while (order := group.tell()) is not None:
         what, cell, *rest = order
         with suppress(Exception):  # rank 0 meets the same one and makes a record of it
             own = lab.of(cells[cell].suite)
             if what == "train":
-                quiet = training_of(
-                    own, cells[cell], Path(rest[0]), lambda share, scalars: None, Spread(group), Follower
-                )
-                quiet.run()
+                share = Spread(group, calls_of(compiled, own.device))
+                training_of(own, cells[cell], Path(rest[0]), lambda *_: None, share, Follower).run()
             elif what == "score":
                 assert isinstance(own.evaluator, InParts)
                 looked_at(group, own.evaluator, Path(rest[0]))

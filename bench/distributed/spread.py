@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from baselines.diffusion.cond import Cond
 from bench.distributed.group import Group
+from bench.meter import ALONE, Sharing
 
 
 class MyRows(Function):
@@ -61,45 +62,46 @@ class SharedWeights(Function):
 class Calls(nn.Module):
     """A module whose forward calls a method by name, so that its weights can be exchanged for that call."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, calls: Sharing) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.calls = module, calls
 
     def forward(self, method: str, *args: Any, **kwargs: Any) -> Tensor:
-        out: Tensor = getattr(self.module, method)(*args, **kwargs)
-        return out
+        return self.calls.call(self.module, method, *args, **kwargs)
 
 
 class Spread:
-    """Shares the calls of a training out over a group (``bench.meter.Sharing``)."""
+    """Shares the calls of a training out over a group (``bench.meter.Sharing``).
 
-    def __init__(self, group: Group) -> None:
-        self.group = group
+    Args:
+        calls: how each rank makes its own.
+    """
+
+    def __init__(self, group: Group, calls: Sharing = ALONE) -> None:
+        self.group, self.calls = group, calls
+        self.slack = calls.slack
 
     def call(self, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
-        return spread(self.group, module, method, *args, **kwargs)
+        """``module.method(*args)`` for a batch, its rows shared out over the ranks.
+
+        Args:
+            args, kwargs: batches (tensors and conditions with as many rows as the first one) and values for
+                all.
+        """
+        group, count = self.group, len(args[0])
+        mine = [_mine(group, value, count) for value in args]
+        named = {key: _mine(group, value, count) for key, value in kwargs.items()}
+        trained = {f"module.{n}": p for n, p in module.named_parameters() if p.requires_grad}
+        if trained and torch.is_grad_enabled():
+            weights = dict(zip(trained, SharedWeights.apply(group, *trained.values()), strict=True))
+            out = functional_call(Calls(module, self.calls), weights, (method, *mine), named)
+        else:
+            out = self.calls.call(module, method, *mine, **named)
+        whole: Tensor = AllRows.apply(out, group, count)
+        return whole
 
     def agreed(self, value: bool) -> bool:
         return bool(self.group.tell(value))
-
-
-def spread(group: Group, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
-    """``module.method(*args)`` for a batch, its rows shared out over the ranks.
-
-    Args:
-        args, kwargs: batches (tensors and conditions with as many rows as the first one) and values for all.
-    """
-    count = len(args[0])
-    mine = [_mine(group, value, count) for value in args]
-    named = {key: _mine(group, value, count) for key, value in kwargs.items()}
-    trained = {f"module.{n}": p for n, p in module.named_parameters() if p.requires_grad}
-    if trained and torch.is_grad_enabled():
-        weights = dict(zip(trained, SharedWeights.apply(group, *trained.values()), strict=True))
-        out = functional_call(Calls(module), weights, (method, *mine), named)
-    else:
-        out = getattr(module, method)(*mine, **named)
-    whole: Tensor = AllRows.apply(out, group, count)
-    return whole
 
 
 def _mine(group: Group, value: Any, count: int) -> Any:

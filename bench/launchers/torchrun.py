@@ -60,7 +60,8 @@ class InGroup(Launcher):
             records = run_cells(runner, cells, fail_fast=self.request.fail_fast)
             group.tell(None)
         else:
-            follow(group, runner.bench.lab, {cell.id: cell for cell in cells})
+            bench = runner.bench
+            follow(group, bench.lab, {cell.id: cell for cell in cells}, compiled=bench.compiled)
             records = []
         group.leave()
         return records

@@ -19,6 +19,7 @@ import torch
 
 from baselines.networks.checkpointing import checkpoints
 from bench.cell import Cell
+from bench.compiling import calls_of
 from bench.events import Events
 from bench.plugins.belief import Disbelief, believed
 from bench.plugins.job import Job
@@ -99,7 +100,8 @@ class Apart:
         """One cell to its record, whatever its method does."""
         stages = CellStages(self.bench, cell, folder, events)
         memory = self.memory_bytes or int(MEMORY_SHARE * free_bytes())
-        pulse = Pulse(cell.label, self.bench.reporter, cell.budget.step_seconds)
+        slack = calls_of(self.bench.compiled, self.bench.lab.device).slack
+        pulse = Pulse(cell.label, self.bench.reporter, cell.budget.step_seconds * slack)
         with tempfile.TemporaryDirectory(prefix="bench-cell-") as place:
             claim = Path(place) / "record.json"
             job = Path(place) / "job.json"
@@ -138,6 +140,7 @@ class Apart:
             claim=claim,
             memory_bytes=memory,
             checkpointing=checkpoints(self.bench.lab.net),
+            compiled=self.bench.compiled,
             patient=self.bench.store.patient,
             command=self.bench.command,
         )

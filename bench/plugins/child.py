@@ -122,7 +122,7 @@ def main(words: list[str]) -> int:
         checkpoint_blocks(lab.net)
     limit_memory(job.device, job.memory_bytes)
     guard, cell = Guard.now(), job.resolve()
-    bench = Bench(lab, OwnStore(job.out, cell, patient=job.patient), pipe, job.command)
+    bench = Bench(lab, OwnStore(job.out, cell, patient=job.patient), pipe, job.command, compiled=job.compiled)
     stages = GuardedStages(bench, cell, job.folder, Events(job.folder / EVENTS))
     stages.guard, stages.pipe = guard, pipe
     try:

@@ -22,6 +22,7 @@ class Job(BaseModel):
         folder: of the cell; claim: file for its record; out: folder of runs.
         memory_bytes: that the cell may take beside what the bench itself takes.
         checkpointing: whether its networks make activations again.
+        compiled: whether they are compiled for the training.
         patient: whether it waits for stages that other cells of the run make.
     """
 
@@ -41,6 +42,7 @@ class Job(BaseModel):
     claim: Path
     memory_bytes: int
     checkpointing: bool
+    compiled: bool
     patient: bool
     command: str
 

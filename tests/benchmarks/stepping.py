@@ -68,6 +68,7 @@ class Call:
 class Tape:
     """Shares out nothing and remembers the calls made while it records (``bench.meter.Sharing``)."""
 
+    slack: float = 1.0
     recording: bool = False
     calls: list[Call] = field(default_factory=list)
 

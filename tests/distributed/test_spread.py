@@ -15,7 +15,7 @@ from torch import nn
 from baselines.diffusion.cond import Cond
 from bench.cell import Cell, student_cells
 from bench.distributed.group import Group
-from bench.distributed.spread import Spread, spread
+from bench.distributed.spread import Spread
 from bench.errors import BenchError
 from bench.lab import Lab
 from bench.meter import ALONE, Meter, Sharing
@@ -88,7 +88,7 @@ def test_weights_are_left_alone_where_nothing_is_learned() -> None:
     def work(group: ThreadGroup) -> torch.Tensor:
         object.__setattr__(group, "summed", lambda tensors: pytest.fail("an exchange for nothing"))
         x = torch.ones(5, 3, dtype=torch.float64, requires_grad=True)
-        spread(group, net, "__call__", x, 1.0).sum().backward()
+        Spread(group).call(net, "__call__", x, 1.0).sum().backward()
         assert x.grad is not None
         return x.grad
 
