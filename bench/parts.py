@@ -132,6 +132,11 @@ class PublishedStudent(Part):
         return self
 
     @property
+    def prompted(self) -> bool:
+        """Whether only a student of a text-to-image model is asked so."""
+        return self.guidance is not None or self.timestep is not None
+
+    @property
     def label(self) -> str:
         """As it is named on the command line."""
         return f"{self.method}[weights={self.weights}]"

@@ -117,11 +117,9 @@ class Suite(Part):
             raise ValueError("found a reference or a published protocol with captions; expected both or none")
         for preset in self.methods.values():
             self.teaching(preset.learned)
-        asked = [rows.guidance for rows in (self.teacher_rows, *self.solver_rows)]
-        if not self.pipeline and any(
-            one is not None for one in (*asked, *(s.timestep for s in self.published))
-        ):
-            raise ValueError("found a guidance scale of rows or a timestep of a student, and no pipeline")
+        rows = (self.teacher_rows, *self.solver_rows)
+        if not self.pipeline and any((*(r.guidance for r in rows), *(s.prompted for s in self.published))):
+            raise ValueError("found a guidance scale or a timestep of rows or students, and no pipeline")
         if len(set(given.values())) > 1:
             found = ", ".join(name for name, there in given.items() if there)
             raise ValueError(f"found only {found}; expected all or none of {', '.join(given)}")
@@ -147,9 +145,9 @@ class Suite(Part):
         if self.files is not None:
             return self.files.needed(self.protocol.law)
         assert self.pipeline is not None
-        own, asked = self.pipeline, self.protocol.assets
-        found = (own.folder, *asked, self.reference, own.data, own.pictures)
-        return tuple(dict.fromkeys(name for name in found if name is not None))
+        own = self.pipeline
+        found = (own.folder, *self.protocol.assets, self.reference, own.data, own.pictures)
+        return tuple(dict.fromkeys(filter(None, found)))
 
     def under(self, protocol: str) -> Suite:
         """The same suite under another of its protocols; raises UsageError if it has none of that name."""
@@ -236,10 +234,9 @@ def parse_suite(path: Path) -> Suite:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML ({error})") from error
     try:
-        suite = Suite.model_validate(raw, context={"file": path})
+        suite = anchored(Suite.model_validate(raw, context={"file": path}), path.resolve().parent)
     except ValidationError as error:
         raise UsageError(describe(path, error)) from error
-    suite = anchored(suite, path.resolve().parent)
     if suite.primary not in {column.key for column in suite.metrics}:
         raise unknown("metric", suite.primary, [c.key for c in suite.metrics], f"{path}: key 'primary'")
     return suite

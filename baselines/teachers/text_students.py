@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,20 +64,21 @@ def load_text_student(
         net = blank_net(folder, StrengthInput(width) if width else Whole(), scaling)
         if w is not None and not width:
             raise CheckpointError("takes no guidance scale as an input; leave the scale out")
-        weights = student_weights(folder, checkpoint, scale)
-        unet: Any = net.model.unet
-        differ = sorted(
-            name
-            for name, value in unet.state_dict().items()
-            if name not in weights or weights[name].shape != value.shape
-        )
-        if differ or len(weights) != len(unet.state_dict()):
-            found = f"{differ[0]} differs" if differ else "it has more layers"
-            raise CheckpointError(f"is for another U-Net than that of {teacher.path} ({found})")
-        unet.load_state_dict({name: value.float() for name, value in weights.items()})
+        fill(net, student_weights(folder, checkpoint, scale), teacher.path)
     net = net if timestep is None else net.rescaled(AtTimestep(scaling, timestep))
     held = net if w is None else AtStrength(net, w)
     return held.eval().requires_grad_(False)
+
+
+def fill(net: Denoiser, weights: Mapping[str, Tensor], base: Path) -> None:
+    """Set the weights of a U-Net; raises CheckpointError if they are for another than the base's."""
+    unet: Any = net.model.unet
+    shapes = {name: value.shape for name, value in unet.state_dict().items()}
+    differ = sorted(n for n, shape in shapes.items() if n not in weights or weights[n].shape != shape)
+    if differ or len(weights) != len(shapes):
+        found = f"{differ[0]} differs" if differ else "it has more layers"
+        raise CheckpointError(f"is for another U-Net than that of {base} ({found})")
+    unet.load_state_dict({name: value.float() for name, value in weights.items()})
 
 
 def student_weights(folder: PipelineFolder, checkpoint: Checkpoint, scale: float) -> dict[str, Tensor]:

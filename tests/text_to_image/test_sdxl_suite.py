@@ -97,6 +97,13 @@ def test_suite_files_that_say_nothing_sensible_are_refused(
         parse_suite(tmp_path / "own.toml")
 
 
+def test_timesteps_of_students_are_of_text_to_image_models(tmp_path: Path) -> None:
+    text = (resources.files("bench") / "suites" / "imagenet64.toml").read_text(encoding="utf-8")
+    (tmp_path / "own.toml").write_text(text.replace("[[published]]\n", "[[published]]\ntimestep = 399\n", 1))
+    with pytest.raises(UsageError, match="a timestep of rows or students, and no pipeline"):
+        parse_suite(tmp_path / "own.toml")
+
+
 # ---------------------------------------------------------------------- the whole path
 
 
