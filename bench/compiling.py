@@ -30,7 +30,7 @@ class Compiled:
         graphs: replay CUDA graphs; outputs are copied out of their memory, which the next call reuses.
     """
 
-    slack = SLACK
+    slack, processes = SLACK, 1
 
     def __init__(self, backend: str = "inductor", *, graphs: bool = False) -> None:
         self.backend, self.graphs = backend, graphs

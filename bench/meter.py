@@ -32,9 +32,11 @@ class Sharing(Protocol):
 
     Attributes:
         slack: factor on the time that a step may take.
+        processes: that share them.
     """
 
     slack: float
+    processes: int
 
     def call(self, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
         """``module.method(*args)`` for a batch."""
@@ -46,7 +48,7 @@ class Sharing(Protocol):
 class Alone:
     """All in this process, as it is written."""
 
-    slack = 1.0
+    slack, processes = 1.0, 1
 
     def call(self, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
         out: Tensor = getattr(module, method)(*args, **kwargs)

@@ -87,10 +87,8 @@ def draw_samples(
         return torch.cat((team or Alone()).collected([partial(made, s) for s in range(0, count, batch)]))
 
 
-def device_class(device: torch.device, processes: int = 1) -> str:
-    """What "same seed, same bytes" holds for: device model, threads on a CPU, processes that share a cell."""
+def device_class(device: torch.device) -> str:
+    """What "same seed, same bytes" holds for: device model, threads on a CPU."""
     if device.type == "cpu":
-        name = f"cpu-{torch.get_num_threads()}"
-    else:
-        name = str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
-    return name if processes == 1 else f"{name} x {processes}"
+        return f"cpu-{torch.get_num_threads()}"
+    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type

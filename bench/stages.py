@@ -63,7 +63,7 @@ def surroundings(bench: Bench) -> dict[str, str | None]:
         "extractor": bench.lab.evaluator.extractor_sha256,
         "reference": bench.lab.evaluator.reference_sha256,
         **bench.lab.evaluator.others_sha256,
-        "device": device_class(bench.lab.device, bench.processes),
+        "device": device_class(bench.lab.device),
     }
 
 
@@ -274,7 +274,9 @@ class CellStages:
         rows = [self.row(last, n, spent.get(str(n), training["cost"]["work"])) for n in steps]
         self.enter("curve")
         update = {"rows": rows, "curve": self.curve(snapshots), "cost": Cost(**training["cost"])}
-        return self.bare_record(training["status"]).model_copy(update=update)
+        self.processes = training["processes"][-1]
+        made = self.bare_record(training["status"])
+        return made.model_copy(update={**update, "notes": [*made.notes, *training["notes"]]})
 
     def bare_record(self, status: Status, failure: Failure | None = None) -> Record:
         """A record without results."""

@@ -68,6 +68,7 @@ class Training:
         self.images, self.seconds, self.snapshots = 0, 0.0, 0
         self.history: list[dict[str, float]] = []
         self.status = "ok"
+        self.processes = [context.share.processes]
 
     def run(self) -> None:
         """Train to the end of the budget, from the latest checkpoint if any, and write ``training.json``."""
@@ -159,6 +160,7 @@ class Training:
             "averages": {role: average.state_dict() for role, average in self.averages.items()},
             "counters": [self.images, self.seconds, self.snapshots],
             "history": self.history,
+            "processes": self.processes,
         }
         partial = self.folder / ".checkpoint.partial"
         torch.save(state, partial)
@@ -181,6 +183,8 @@ class Training:
                 self.averages[role].load_state_dict(weights)
             self.images, self.seconds, self.snapshots = state["counters"]
             self.history = state["history"]
+            before: list[int] = state["processes"]
+            self.processes = before if before[-1:] == self.processes else before + self.processes
         except Exception as error:
             raise BenchError(
                 f"{path}: damaged checkpoint ({type(error).__name__}: {error}); "
@@ -206,6 +210,10 @@ class Training:
             "cost": cost,
             "work_by_nfe": self.method.work_by_nfe(),
             "history": self.history,
+            "processes": self.processes,
+            "notes": [f"trained by {', then by '.join(map(str, self.processes))} processes"]
+            if len(self.processes) > 1  # rounding is that of neither alone
+            else [],
         }
         write_atomic(self.folder / "training.json", json.dumps(result, indent=1) + "\n")
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)

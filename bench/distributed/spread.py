@@ -79,7 +79,7 @@ class Spread:
 
     def __init__(self, group: Group, calls: Sharing = ALONE) -> None:
         self.group, self.calls = group, calls
-        self.slack = calls.slack
+        self.slack, self.processes = calls.slack, group.size
 
     def call(self, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
         """``module.method(*args)`` for a batch, its rows shared out over the ranks.

@@ -69,6 +69,7 @@ class Tape:
     """Shares out nothing and remembers the calls made while it records (``bench.meter.Sharing``)."""
 
     slack: float = 1.0
+    processes: int = 1
     recording: bool = False
     calls: list[Call] = field(default_factory=list)
 

@@ -148,7 +148,32 @@ def test_the_launcher_goes_on_after_the_loss_of_a_rank(
     assert_same_results(runs, alone[1])
 
 
-def ranks_of(runs: str) -> list[int]:
+@pytest.mark.slow
+def test_one_process_goes_on_with_what_two_began(alone: Alone, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    words = words_of(alone[0], "--out", str(runs))
+    two = subprocess.Popen(
+        [sys.executable, "-m", "bench", *words, "--launcher", "torchrun"],
+        env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    while not list(runs.glob("stages/distil/*/checkpoint.pt")):
+        assert two.poll() is None
+        time.sleep(0.05)
+    os.killpg(two.pid, signal.SIGKILL)
+    two.wait()
+    for rank in ranks_of(str(runs), atleast=0):  # torchrun gives each a session of its own
+        os.kill(rank, signal.SIGKILL)
+    assert main([*words, "--device", "cpu"]) == 0
+    records = by_label(runs)
+    assert records["sid"].notes == ["trained by 2, then by 1 processes"] and not records[INSTANT].notes
+    for label, whole in alone[1].items():
+        assert records[label].status == "ok" and records[label].provenance.processes == 1
+        for one, other in zip(records[label].rows, whole.rows, strict=True):
+            for key, value in other.metrics.items():
+                assert one.metrics[key].mean == pytest.approx(value.mean, rel=1e-3, abs=1e-3)
+
+
+def ranks_of(runs: str, atleast: int = 2) -> list[int]:
     """Processes that take part, by ``/proc``."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
@@ -158,5 +183,5 @@ def ranks_of(runs: str) -> list[int]:
             continue
         if "bench.launchers.ranks" in command and "torch.distributed.run" not in command:
             found.append(int(place.name))
-    assert len(found) == 2, runs
+    assert len(found) >= atleast, runs
     return found

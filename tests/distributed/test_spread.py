@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +15,20 @@ from torch import nn
 
 from baselines.diffusion.cond import Cond
 from bench.cell import Cell, student_cells
+from bench.distributed.following import Follower
 from bench.distributed.group import Group
 from bench.distributed.spread import Spread
 from bench.errors import BenchError
 from bench.lab import Lab
+from bench.making import training_of
 from bench.meter import ALONE, Meter, Sharing
 from bench.methods import MethodRegistry
+from bench.progress import PlainReporter
 from bench.sampling import draw_samples
+from bench.stages import Bench, surroundings
+from bench.store import Store, read_json
 from bench.suite import load_suite
+from bench.training import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -145,6 +152,41 @@ def test_first_losses_are_those_of_one_process(label: str, lab: Lab) -> None:
         assert sums == pytest.approx(weights, rel=1e-6)
         assert units == work  # every rank counts the work of all
     assert ranks[0] == ranks[1]  # to the bit: nothing has to be sent round again
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
+def test_a_training_goes_on_with_another_number_of_processes(
+    before: int, after: int, lab: Lab, tmp_path: Path
+) -> None:
+    """What one wrote the other reads, and losses stay those of a single process that was never stopped."""
+    cell = cell_of("dmd2[steps=1]", lab)
+
+    def going_on(size: int, steps: int, *, last: bool) -> list[dict[str, float]]:
+        def work(group: ThreadGroup) -> list[dict[str, float]]:
+            kind = Training if group.leads else Follower
+            training = training_of(lab, cell, tmp_path, lambda *_: None, Spread(group), kind)
+            training.resume()
+            scalars = [training.iterate() for _ in range(steps)]
+            training.finish() if last else training.save()
+            return scalars
+
+        first, *others = on_ranks(size, work)
+        assert all(other == first for other in others)
+        return first
+
+    whole = training_of(lab, cell, tmp_path / "alone", lambda *_: None)
+    expected = [whole.iterate() for _ in range(8)]
+    found = going_on(before, 4, last=False) + going_on(after, 4, last=True)
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-5, abs=1e-5)
+    made = read_json(tmp_path / "training.json")
+    assert made["processes"] == [before, after] and made["cost"]["iterations"] == 8
+    assert made["notes"] == [f"trained by {before}, then by {after} processes"]
+
+
+def test_the_number_of_processes_does_not_decide_where_a_training_lies(lab: Lab, tmp_path: Path) -> None:
+    bench = Bench(lab, Store(tmp_path), PlainReporter(lambda line: None), "bench run")
+    assert surroundings(bench) == surroundings(replace(bench, processes=4))
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
