@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from bench.errors import AssetError
-from bench.measuring import Measured, Request, common_notes, refuse_options
+from bench.measuring import Measured, Request, common_notes, given_network, refuse_options
 from metrics.captions import read_captions
 from metrics.clip_score import clip_score
-from metrics.features.registry import load_extractor
 from metrics.measure import exact_count
 from metrics.protocols.record import Protocol
 from metrics.samples.source import open_images
@@ -64,10 +63,4 @@ def clip_of(request: Request, protocol: Protocol) -> ClipFeatures:
         AssetError: no weights given, or not the pinned ones.
     """
     assert protocol.clip is not None
-    part = protocol.clip
-    try:
-        found = load_extractor(part.name, request.weights, sha256=part.asset.sha256, device=request.device)
-    except ValueError as error:
-        hint = "" if request.weights else "; give it with --weights"
-        raise AssetError(f"{protocol.id}: {error}{hint}") from error
-    return cast("ClipFeatures", found)
+    return cast("ClipFeatures", given_network(request, protocol, protocol.clip))

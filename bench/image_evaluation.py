@@ -18,6 +18,7 @@ from baselines.streams import numpy_generator
 from baselines.teachers.autoencoder import LatentDecoder, load_latent_decoder
 from bench.errors import AssetError, unknown
 from bench.evaluator import InParts
+from bench.feature_network import feature_network
 from bench.files import find_file
 from bench.kept_statistics import kept_statistics
 from bench.models import Stored, open_data
@@ -26,7 +27,6 @@ from bench.sampling import Inputs, NumberedInputs
 from bench.suite import Suite
 from bench.suite_protocol import SMOKE, PublishedProtocol
 from metrics.features.extractor import Extractor
-from metrics.features.registry import load_extractor
 from metrics.measure import Measure, Seen, feed, load_reference, measures_of, merge, values_of
 from metrics.moments import Moments
 from metrics.protocols.record import Pixels, Protocol
@@ -56,10 +56,7 @@ class ImageEvaluator(InParts):
         part = self.law.extractor
         assert part is not None
         path = find_file(self.files.extractor_for(self.law))
-        try:
-            return load_extractor(part.name, path, sha256=part.asset.sha256, device=self.device)
-        except ValueError as error:
-            raise AssetError(f"{self.law.id}: {error}") from error
+        return feature_network(self.law.id, part.name, path, part.asset.sha256, self.device)
 
     @cached_property
     def reference(self) -> Reference:

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from bench.errors import AssetError, UsageError
 from bench.evaluation import evaluator_for
 from bench.evaluator import Evaluator
+from bench.feature_network import feature_network
 from bench.plugins.metric_job import Block, job_of, values_apart
 from bench.plugins.metrics import MetricRegistry, lacking
 from bench.record import Failure, PluginMetric
@@ -24,9 +25,9 @@ from bench.store import file_digest
 from bench.suite import Suite, load_suite, suite_names
 from bench.suite_protocol import PublishedProtocol
 from metrics.features.extractor import Extractor
-from metrics.features.registry import load_extractor
 from metrics.measure import exact_count, load_reference, measure, needs_reference
-from metrics.protocols.record import Protocol
+from metrics.protocols.record import Clip, Protocol
+from metrics.protocols.record import Extractor as ExtractorLaw
 from metrics.reference import Reference, WrongFile
 from metrics.samples.source import open_images, open_points
 from metrics.statistics import Summary, summarise
@@ -173,11 +174,15 @@ def extractor_of(request: Request, protocol: Protocol) -> Extractor:
     part = protocol.extractor
     if part is None:
         raise UsageError(f"{protocol.id} has no extractor, so images cannot be measured under it")
-    try:
-        return load_extractor(part.name, request.weights, sha256=part.asset.sha256, device=request.device)
-    except ValueError as error:
-        hint = "" if request.weights else "; give it with --weights"
-        raise AssetError(f"{protocol.id}: {error}{hint}") from error
+    return given_network(request, protocol, part)
+
+
+def given_network(request: Request, protocol: Protocol, part: ExtractorLaw | Clip) -> Extractor:
+    """A network of a protocol from ``--weights``; see ``feature_network`` for errors."""
+    given, device = request.weights, request.device
+    return feature_network(
+        protocol.id, part.name, given, part.asset.sha256, device, "; give it with --weights"
+    )
 
 
 def reference_of(request: Request, protocol: Protocol, extractor: Extractor) -> Reference:

@@ -19,6 +19,7 @@ from bench.assets.places import cache_root
 from bench.caption_evaluation import PicturesOfCaptions
 from bench.errors import AssetError, unknown
 from bench.evaluator import InParts
+from bench.feature_network import feature_network
 from bench.files import find_file
 from bench.image_evaluation import DecodedImages
 from bench.kept_statistics import kept_statistics
@@ -29,7 +30,6 @@ from metrics.captions import read_captions
 from metrics.clip_score import embed_pairs
 from metrics.features.clip import ClipFeatures
 from metrics.features.extractor import Extractor
-from metrics.features.registry import load_extractor
 from metrics.measure import Measure, Rows, Seen, load_reference, measures_of, merge, show, values_of
 from metrics.moments import Moments
 from metrics.protocols.record import Clip, Pixels, Protocol
@@ -81,10 +81,7 @@ class Judges:
 
     def _network(self, part: ExtractorLaw | Clip) -> Extractor:
         path = find_file(part.asset.id)
-        try:
-            return load_extractor(part.name, path, sha256=part.asset.sha256, device=self.device)
-        except ValueError as error:
-            raise AssetError(f"{self.law.id}: {error}") from error
+        return feature_network(self.law.id, part.name, path, part.asset.sha256, self.device)
 
     @property
     def pixels(self) -> Pixels:

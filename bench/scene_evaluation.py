@@ -18,14 +18,14 @@ from baselines.datasets.scene_falsehoods import CHANGES, changed
 from baselines.datasets.scenes import SPLITS
 from baselines.streams import numpy_generator
 from bench.caption_evaluation import PicturesOfCaptions
-from bench.errors import AssetError, unknown
+from bench.errors import unknown
+from bench.feature_network import feature_network
 from bench.suite import Suite
 from bench.suite_protocol import CaptionProtocol
 from metrics.caption_ranking import Asked, embedded, ranked_by_change
 from metrics.clip_score import units
 from metrics.features.clip import ClipFeatures
 from metrics.features.extractor import Extractor
-from metrics.features.registry import load_extractor
 from metrics.frechet import frechet_distance
 from metrics.moments import Moments
 
@@ -99,10 +99,7 @@ class ScenesEvaluator(PicturesOfCaptions):
 
 @cache
 def _network(name: str, sha256: str | None, device: str) -> Extractor:
-    try:
-        return load_extractor(name, sha256=sha256, device=device)
-    except ValueError as error:
-        raise AssetError(str(error)) from error
+    return feature_network("shapes", name, None, sha256, device)
 
 
 @cache

@@ -317,7 +317,7 @@ class TwoWays:
 @pytest.fixture
 def captioned(tmp_path, monkeypatch):
     """Four images, their captions, and a protocol of one's own: arguments of the verb."""
-    monkeypatch.setattr("bench.captioned.load_extractor", lambda *_, **__: TwoWays())
+    monkeypatch.setattr("bench.feature_network.load_extractor", lambda *_, **__: TwoWays())
     text = toml_of("coco30k-clipvitb32@1").replace("coco30k-clipvitb32@1", "mine@1").replace("30000", "4")
     captions = "1 0\n0 1\n1 1\n3 4\n"
     text = re.sub(
@@ -362,7 +362,7 @@ def test_captions_that_do_not_match_the_images(measure, captioned, text, status,
 def test_captions_and_weights_are_asked_for(measure, captioned, monkeypatch):
     status, _, err = measure(*captioned[:3])
     assert status == 3 and "mine@1: give --captions" in err
-    monkeypatch.setattr("bench.captioned.load_extractor", load_extractor)
+    monkeypatch.setattr("bench.feature_network.load_extractor", load_extractor)
     status, _, err = measure(*captioned)
     assert status == 3 and "clip-vit-b-32: no weights file given" in err and "--weights" in err
 
