@@ -13,6 +13,7 @@ import torch
 from coco_miniature import CAPTIONS, LONG, PICTURES, XL_NAME, smoke, write_lora
 from PIL import Image
 from safetensors.numpy import load_file
+from tiny_pipeline import edit
 
 from bench.cli import main
 from bench.cost.reference import reference_of
@@ -257,3 +258,34 @@ def test_a_lora_for_stable_diffusion_is_refused(xl_cache: Path) -> None:
     (xl_cache / "sd15" / lora.name).replace(lora)
     with pytest.raises(AssetError, match=f"{lora.name}.*(does not fit|does not have)"):
         released_student(suite, suite.published[0])
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "words"),
+    [
+        (
+            "vae/config.json",
+            {"scaling_factor": 0.18215},
+            "scales latents by 0.18215, the U-Net was trained on",
+        ),
+        (
+            "scheduler/scheduler_config.json",
+            {"prediction_type": "v_prediction"},
+            "but the U-Net predicts 'eps",
+        ),
+        ("unet/config.json", {"time_cond_proj_dim": 32}, "part 'unet' cannot be read .*cond_proj"),
+        ("model_index.json", {"text_encoder_2": None}, "part 'text_encoder_2' is missing"),
+        ("model_index.json", {"_class_name": "StableDiffusionPipeline"}, "expected only unet, vae"),
+    ],
+)
+def test_a_folder_that_is_not_sdxl(file: str, changes: dict[str, object], words: str, xl_cache: Path) -> None:
+    edit(xl_cache / "files" / "sdxl-base-1.0" / file, **changes)
+    with pytest.raises(AssetError, match=words):
+        Lab.open(smoke(XL_NAME))
+
+
+def test_captions_are_refused_or_counted_by_both_text_encoders(xl_cache: Path) -> None:
+    evaluator = evaluator_for(smoke(XL_NAME))
+    assert "the text encoder cut 1 to 12 tokens" in evaluator.notes[0]
+    with pytest.raises(ValueError, match="caption 1 of 2 is empty; expected words"):
+        evaluator.model.text(["a cat", "  "])  # type: ignore[attr-defined]
