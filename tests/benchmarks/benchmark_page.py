@@ -16,8 +16,8 @@ HEAD = """# Speed
 
 Written by `make bench`, from one run. Every line is timed beside its references, turn by turn, in the same
 process on the same inputs and weights; the ratio is of the two medians, so below 1 this code is the
-quicker. Times are processor time, at the number of threads below. Seconds depend on the machine and on what
-else ran there; ratios less so, and they are what this page is for.
+quicker. Times are processor time, at the number of threads below, but where a heading says otherwise. Seconds
+depend on the machine and on what else ran there; ratios less so, and they are what this page is for.
 
 Measured on {date}: {processor}, {threads}, torch {torch}, code {code}.
 {load}
@@ -30,6 +30,9 @@ AFTER = """
 made again with nothing between them. The rest of a step is its losses, optimisers, clipping and random
 numbers; it weighs most where networks are small. `adm32` is ImageNet-64's architecture in a smaller size
 (32 x 32 pixels, 32 channels, random weights), under the defaults of each method.
+
+Several processes share the batch of the suite's preset, so 0.625 is 1.6 times as many images per second. They
+need as many free cores: on a busy machine their line says nothing.
 
 The published loops are the networks and losses of their authors, in the order of their updates, without
 loading of data. They lie outside this repository; `DISTILLBENCH_OFFICIAL=FOLDER make bench` finds them in

@@ -21,7 +21,7 @@ from bench.cell import student_cells
 from bench.context import RunContext
 from bench.lab import Lab
 from bench.making import training_of
-from bench.meter import Meter, Metered
+from bench.meter import Meter, Metered, Sharing
 from bench.methods import MethodRegistry, typed_options
 from bench.selector import parse_selector
 from bench.suite import load_suite
@@ -151,11 +151,11 @@ def case(where: str, selector: str, folder: Path) -> Case:
     return made
 
 
-def on_suite(suite: str, selector: str, folder: Path, tape: Tape) -> Training:
+def on_suite(suite: str, selector: str, folder: Path, share: Sharing) -> Training:
     """With the suite's preset."""
     loaded = load_suite(suite)
     cells, _ = student_cells(loaded, MethodRegistry(), (selector,), "quick", (1, 8), 1)
-    return training_of(Lab.open(loaded), cells[0], folder, lambda *_: None, tape)
+    return training_of(Lab.open(loaded), cells[0], folder, lambda *_: None, share)
 
 
 def on_adm(selector: str, folder: Path, tape: Tape) -> Training:

@@ -71,6 +71,7 @@ class Beside:
         info = self.benchmark.extra_info
         info.update(
             what=what,
+            median=round(own, 7),  # of what the calls say that they took, where they do
             ratios={name: ratio and round(ratio, 3) for name, ratio in ratios.items()},
             aims=aims or {},
         )
