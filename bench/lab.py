@@ -15,6 +15,7 @@ from baselines.diffusion.samplers import SOLVERS
 from baselines.distiller import Generator, Space, Teacher
 from baselines.generators import ODESolver
 from baselines.teachers.registry import TeacherModel
+from bench.ahead import Ahead
 from bench.cell import Cell
 from bench.context import RunContext
 from bench.evaluation import evaluator_for
@@ -98,9 +99,10 @@ class Lab:
         """The context of a student cell's training."""
         assert cell.method is not None and cell.preset is not None
         data_free = not cell.method.cls.needs.data
+        draw = partial(self.entry.draw_for(data_free=data_free), cell.seed)
         return RunContext(
             self.space,
-            partial(self.entry.draw_for(data_free=data_free), cell.seed),
+            draw if self.suite.files is None or data_free else Ahead(draw),
             meter,
             budget=cell.budget.work,
             batch_size=cell.preset.batch,

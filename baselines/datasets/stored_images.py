@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -99,14 +98,12 @@ class StoredImages:
 def decode(data: bytes, name: str, shape: tuple[int, int, int]) -> np.ndarray:
     """One image as uint8 ``[C, H, W]``; its size is compared before its pixels are unpacked."""
     channels, height, width = shape
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            found = f"{image.width} x {image.height} {image.mode}"
-            fits = (image.width, image.height, image.mode) == (width, height, MODES[channels])
-            if fits:
-                image.load()
+    try:  # filters of warnings are those of all threads: they stay as they are
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        found = f"{image.width} x {image.height} {image.mode}"
+        fits = (image.width, image.height, image.mode) == (width, height, MODES[channels])
+        if fits:
+            image.load()
     except BROKEN as error:
         raise ValueError(f"{name}: not a whole image file ({error}); make it again") from error
     if not fits:

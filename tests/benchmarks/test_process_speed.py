@@ -37,8 +37,8 @@ def test_two_processes(beside: Beside, selector: str, tmp_path: Path) -> None:
     beside(
         "Several processes, by the clock of the wall",
         f"{selector} on digits, two gloo processes of one thread",
-        lambda: iterations(2, "digits", selector, 20, tmp_path),
-        {"one process of one thread": lambda: iterations(1, "digits", selector, 20, tmp_path)},
+        lambda: iterations(2, "digits", selector, 10, tmp_path),
+        {"one process of one thread": lambda: iterations(1, "digits", selector, 10, tmp_path)},
         aims={"one process of one thread": 0.625},
         rounds=3,
         warm=0,
