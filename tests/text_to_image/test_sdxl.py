@@ -331,7 +331,13 @@ def test_guidance_of_a_network_without_an_unconditional_branch(folder: Path) -> 
     )
 
 
-# large pictures
+# memory
+
+
+def test_attention_is_pytorchs_fused_one(xl: TextTeacher) -> None:
+    """Diffusers' default, in the U-Net and in the autoencoder: no matrix of tokens by tokens is kept."""
+    for network in (xl.net.model.unet, xl.latents.autoencoder):
+        assert {type(one).__name__ for one in network.attn_processors.values()} == {"AttnProcessor2_0"}
 
 
 def test_large_pictures_are_decoded_in_tiles_of_the_autoencoders_own_size(
