@@ -24,8 +24,9 @@ from bench.making import generator_of, load_released
 from bench.meter import Meter
 from bench.models import released_student
 from bench.record import Record, read_record
+from bench.report.describe import rows_text
 from bench.request import Request, resolve
-from bench.suite import load_suite, parse_suite
+from bench.suite import SolverRows, load_suite, parse_suite
 from bench.text_models import configs_of
 from metrics.captions import read_captions
 from metrics.protocols.registry import shipped_protocols
@@ -96,6 +97,18 @@ def test_suite_files_that_say_nothing_sensible_are_refused(
     (tmp_path / "own.toml").write_text(text.replace(old, new))
     with pytest.raises(UsageError, match=words):
         parse_suite(tmp_path / "own.toml")
+
+
+def test_info_says_what_rows_cost() -> None:
+    """A guided call takes two evaluations; a call at scale 1, or of a model without guidance, one."""
+    suite = load_suite(XL_NAME)
+    free = SolverRows(solver="euler", nfe=(1, 2), guidance=1)
+    assert rows_text(free, suite) == "euler[guidance=1] at 1, 2 evaluations"
+    twice = free.model_copy(update={"guidance": 8.0})
+    assert rows_text(twice, suite) == "euler[guidance=8] at 1, 2 guided calls (2, 4 evaluations)"
+    one = SolverRows(solver="heun", nfe=(1,))
+    assert rows_text(one, suite) == "heun at 1 guided call (2 evaluations)"
+    assert rows_text(one, load_suite("gmm2d")) == "heun at 1 evaluation"
 
 
 def test_timesteps_of_students_are_of_text_to_image_models(tmp_path: Path) -> None:
