@@ -28,8 +28,10 @@ ratios scatter in this run. Everything here runs on the CPU; nothing is measured
 AFTER = """
 *Alone* means: the very calls of networks that the step made, forwards and backwards with the same inputs,
 made again with nothing between them. The rest of a step is its losses, optimisers, clipping and random
-numbers; it weighs most where networks are small. `adm32` is ImageNet-64's architecture in a smaller size
-(32 x 32 pixels, 32 channels, random weights), under the defaults of each method.
+numbers; it weighs most where networks are small. *What bench plan predicts*: the units of the step, each as
+long as a forward of the reference network on one sample; the ratio less 1 is the error of the prediction.
+`adm32` is ImageNet-64's architecture in a smaller size (32 x 32 pixels, 32 channels, random weights), under
+the defaults of each method.
 
 Several processes share the batch of the suite's preset, so 0.625 is 1.6 times as many images per second. They
 need as many free cores: on a busy machine their line says nothing.

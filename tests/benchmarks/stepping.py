@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from bench.training import Training
 
 ADM = "adm32"  # ImageNet-64's architecture, narrow and with few blocks, weights drawn at random
 SHAPE, CLASSES, BATCH = (3, 32, 32), 10, 8
+FORWARDS = 5  # in which a unit is timed
 ADM_OPTIONS: dict[str, Any] = {
     "model_channels": 32, "channel_mult": (2, 4), "num_blocks": 1, "attn_resolutions": (16,), "dropout": 0.0,
 }  # fmt: skip
@@ -173,6 +175,28 @@ def on_adm(selector: str, folder: Path, tape: Tape) -> Training:
     distiller = method.cls(teacher, typed_options(method, {}, parsed), context)
     law = EMALaw(half_life=500_000 if parsed.name == "sid" else 0)
     return Training(distiller, context, law, folder, Budget(work=1e9), lambda *_: None)
+
+
+def predicted(where: str, made: Case) -> Callable[[], Took]:
+    """What ``bench plan`` expects of a cycle: its units, each a forward of the reference network."""
+    before = made.context.work
+    made.step()
+    units, batch = made.context.work - before, made.context.batch_size
+    if where == ADM:
+        net, x, cond = adm(), torch.zeros(batch, *SHAPE), Cond(label=torch.arange(batch))
+    else:
+        lab = Lab.open(load_suite(where))
+        noise, cond = lab.inputs(0, range(batch), lab.device)
+        net, x = lab.net, noise.initial()
+
+    def timed() -> Took:
+        start = processor_seconds()
+        with torch.no_grad():
+            for _ in range(FORWARDS):
+                net(x, 1.0, cond)
+        return Took((processor_seconds() - start) / FORWARDS / batch * units)
+
+    return timed
 
 
 def adm() -> Denoiser:

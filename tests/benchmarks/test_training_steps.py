@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from official import official
-from stepping import ADM, Case, case
+from stepping import ADM, Case, case, predicted
 from timing import Beside
 
 ALL = ("sid", "progressive", "dmd[pair_steps=2,pairs=64]", "dmd2", "lcm", "moment_matching", "ddil[base=lcm]")
+PLAN = "what bench plan predicts"
 LARGER = ("sid", "dmd2[ratio=2]")
 PLACES = [
     *((where, method) for where in ("gmm2d", "digits") for method in ALL),
@@ -31,7 +32,7 @@ def test_step(beside: Beside, where: str, method: str, tmp_path: Path) -> None:
         "A training step",
         named(where, method, made),
         made.step,
-        {"its forwards and backwards alone": made.tape.again},
+        {"its forwards and backwards alone": made.tape.again, PLAN: predicted(where, made)},
         aims={"its forwards and backwards alone": 1.05},
         rounds=3,
     )
