@@ -28,7 +28,11 @@ from bench.suite import load_suite
 from bench.training import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-METHODS = ["dmd2[steps=1]", "lcm", "moment_matching[steps=4,variant=instant]"]
+METHODS = [
+    "lcm",
+    "moment_matching[steps=4,variant=instant]",
+    pytest.param("dmd2[steps=1]", marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture(scope="module")
