@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import benchmark_page
+import prediction_table
 from benchmark_page import MEASURED, page
 
 
@@ -12,6 +13,13 @@ def test_the_page_is_made_from_the_committed_measurements() -> None:
     made = page(json.loads(MEASURED.read_text(encoding="utf-8")))
     again = f"make it again: python {benchmark_page.__file__}"
     assert MEASURED.with_suffix(".md").read_text(encoding="utf-8") == made, again
+
+
+def test_prediction_errors_are_the_measured_ones() -> None:
+    made = prediction_table.table(prediction_table.measured())
+    again = f"make it again: python {prediction_table.__file__}"
+    assert made in prediction_table.PAGE.read_text(encoding="utf-8"), again
+    assert made.count("\n|") >= 2 + 7
 
 
 def test_what_was_not_measured_is_said() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from official import official
+from prediction_table import PLAN
 from stepping import ADM, Case, case, predicted
 from timing import Beside
 
 ALL = ("sid", "progressive", "dmd[pair_steps=2,pairs=64]", "dmd2", "lcm", "moment_matching", "ddil[base=lcm]")
-PLAN = "what bench plan predicts"
 LARGER = ("sid", "dmd2[ratio=2]")
 PLACES = [
     *((where, method) for where in ("gmm2d", "digits") for method in ALL),
