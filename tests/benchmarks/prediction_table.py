@@ -15,7 +15,7 @@ from typing import Any
 from benchmark_page import MEASURED, span
 
 PLAN = "what bench plan predicts"
-TABLE = re.compile(r"Measured on .*?\n\n(?:\|.*\n)+", re.DOTALL)
+TABLE = re.compile(r"Measured on (?:.+\n)+\n(?:\|.*\n)+")
 PAGE = MEASURED.with_name("cost.md")
 FACTS = "Measured on {date} in processor time: {processor},\none thread, torch {torch}, code {code}."
 
