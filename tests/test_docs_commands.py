@@ -42,7 +42,6 @@ FAILS = {  # exit status, and words of the message that the page tells of
         2,
         "'sbatch' is not on the PATH",
     ),
-    "bench run --suite shapes --method lcm --nfe 4 --budget quick": (3, "bench teach --suite shapes --part"),
     'bench run --suite coco2014-30k --method "lcm[weights=published]" --nfe 4': (3, "6 assets are missing"),
 }
 HEAVY = {  # left to the slow test, which leaves nothing out
@@ -71,6 +70,7 @@ HEAVY = {  # left to the slow test, which leaves nothing out
     ("docs/scale.md", "bench run --suite gmm2d --method sid"),
     ("docs/submit.md", "bench verify"),
     ("docs/suites/real.md", "bench run"),
+    ("docs/suites/shapes.md", "bench run"),
 }
 SHELL = {"source .venv/bin/activate"}  # lines of shell that are no command of ours
 SEEDED = ("docs/command-line.md", "docs/submit.md")  # pages whose reader has finished runs of gmm2d
