@@ -46,6 +46,7 @@ format: $(READY)   ## format and fix what can be fixed
 tables: $(READY)   ## make the committed tables and pictures again from the committed records
 	$(BIN)/bench leaderboard gmm2d --write
 	$(BIN)/bench leaderboard digits --write
+	$(BIN)/bench leaderboard shapes --write
 	$(BIN)/bench claims --out leaderboards/CLAIMS.md
 	$(BIN)/bench leaderboard --format html --out leaderboards/index.html
 

@@ -7,21 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from baselines.datasets.captioned_scenes import CaptionedBatch, CaptionedScenes, held_out_batch
 from baselines.datasets.scene_captions import Captioned, worded
 from baselines.datasets.scene_drawing import draw
-from baselines.datasets.scene_falsehoods import CHANGES, changed, false_captions, hard_captions
+from baselines.datasets.scene_falsehoods import (
+    CHANGES,
+    changed,
+    false_captions,
+    hard_statements,
+    relations,
+)
 from baselines.datasets.scene_statements import clearly_false
-from baselines.datasets.scenes import BACKGROUNDS, KINDS, SEEN, SIDE, SIZES, TRAIN, Scene, Split
+from baselines.datasets.scenes import BACKGROUNDS, KINDS, SEEN, SIZES, TRAIN, Split
 from baselines.streams import numpy_generator, seeded, torch_generator
 from baselines.teachers.resumable import Recipe, Training
+from bench.scene_head import TOLD_NUMBERS, level, related_loss, told, told_loss
 from metrics.caption_ranking import caption_scores, ranked_first
 from metrics.features.clip import ClipFeatures
 from metrics.features.shapes import ShapesNetwork, features_loss
@@ -34,13 +40,10 @@ from metrics.features.shapes_clip import (
 )
 
 CLIP_RECIPE = Recipe(iterations=4_000, batch=64, lr=2e-3, ema_half_life=20_000, seed=21)
-SEEING = 1_000  # iterations without the contrast, which costs five times as much
-FEATURES_RECIPE = Recipe(iterations=6_000, batch=64, lr=2e-3, ema_half_life=20_000, seed=31)
-HARD = 5  # false captions for each scene; those of other scenes rarely differ in place alone
+SEEING = 1_500  # iterations without the contrast, which costs five times as much
+FEATURES_RECIPE = Recipe(iterations=4_000, batch=64, lr=2e-3, ema_half_life=20_000, seed=31)
+HARD = 4  # false captions for each scene; those of other scenes rarely differ in place alone
 FALSE, FALSE_HARD = 100, 50  # captions of the trust check, and how many of them at most are one change away
-TOLD = 4  # numbers that the head tells of a kind: whether it is there, x, y, radius
-PLACED = 2.0  # weight of place and size beside presence
-LARGEST = 6.0  # pixels, above every radius
 WHITENED = 4_096  # scenes that the features are whitened on
 
 
@@ -61,7 +64,7 @@ class ClipTraining(Training):
         self.tokenizer = open_clip.SimpleTokenizer(bpe_path=str(byte_pairs), context_length=CONTEXT)
         with seeded(recipe.seed, "init"):
             network = shapes_clip_network(self.tokenizer.vocab_size)
-            head = nn.Linear(network.visual.output_dim, TOLD * len(SEEN) + len(BACKGROUNDS))
+            head = nn.Linear(network.visual.output_dim, TOLD_NUMBERS)
         super().__init__(nn.ModuleDict({"clip": network, "head": head}), recipe)
         self.scenes = CaptionedScenes(TRAIN, recipe.seed)
 
@@ -76,23 +79,26 @@ class ClipTraining(Training):
 
     def loss(self, network: Any, batch: CaptionedBatch, rng: np.random.Generator) -> Tensor:
         """What is told of each scene and, once that is learned, the contrast with what is false of it."""
-        clip, texts = network["clip"], [one.caption for one in batch.shown]
-        contrast = self.iteration >= SEEING
-        hard = [hard_captions(one, rng, HARD, SEEN) if contrast else [] for one in batch.shown]
+        clip, contrast = network["clip"], self.iteration >= SEEING
+        statements = [one.statement for one in batch.shown]
+        false = [
+            [*relations(one.statement), *hard_statements(one, rng, HARD if contrast else 0, SEEN)]
+            for one in batch.shown
+        ]  # a relation reversed has the words of the true caption: it is the last to be told, so always there
+        statements += [statement for own in false for statement in own]
+        texts = [one.caption for one in batch.shown]
+        texts += [worded(statement, rng) for statement in statements[len(texts) :]]
         pictures = clip.encode_image(normalised(torch.from_numpy(batch.images)))
-        captions = encoded(clip, self.tokenizer(texts + [text for own in hard for text in own]))
+        captions = encoded(clip, self.tokenizer(texts))
+        seen, read = network["head"](level(pictures)), network["head"](level(captions))
         facts = told([one.scene for one in batch.shown])
-        sources = (pictures, captions[: len(texts)])
-        loss = torch.stack([told_loss(network["head"](level(one)), facts) for one in sources]).sum()
+        loss = (
+            told_loss(seen, facts) + told_loss(read[: len(pictures)], facts) + related_loss(read, statements)
+        )
         if contrast:
-            allowed = false_pairs(batch, [len(own) for own in hard])
+            allowed = false_pairs(batch, [len(own) for own in false])
             loss = loss + contrastive_loss(clip.logit_scale.exp(), pictures, captions, allowed)
         return loss
-
-
-def level(embedded: Tensor) -> Tensor:
-    """Embeddings in the length of their dimension's root: numbers around 1, for the head."""
-    return F.normalize(embedded, dim=1) * embedded.shape[1] ** 0.5
 
 
 def false_pairs(batch: CaptionedBatch, hard: Sequence[int]) -> Tensor:
@@ -109,53 +115,14 @@ def false_pairs(batch: CaptionedBatch, hard: Sequence[int]) -> Tensor:
     return torch.from_numpy(allowed)
 
 
-class Facts(NamedTuple):
-    """Scenes in numbers; K counts the kinds that trainings see: of the others nothing is learned.
-
-    Attributes:
-        there: which kinds are there, 0 or 1 ``[N, K]``.
-        where: of those x, y and radius, each in [-1, 1] ``[N, K, 3]``.
-        ground: index of the background ``[N]``.
-    """
-
-    there: Tensor
-    where: Tensor
-    ground: Tensor
-
-
-def told(scenes: Sequence[Scene]) -> Facts:
-    """The facts of scenes of seen kinds."""
-    there, where = torch.zeros(len(scenes), len(SEEN)), torch.zeros(len(scenes), len(SEEN), 3)
-    for row, scene in enumerate(scenes):
-        for thing in scene.things:
-            kind = SEEN.index((thing.colour, thing.shape))
-            there[row, kind] = 1
-            where[row, kind] = torch.tensor(
-                [2 * thing.x / SIDE - 1, 2 * thing.y / SIDE - 1, 2 * thing.radius / LARGEST - 1]
-            )
-    return Facts(there, where, torch.tensor([tuple(BACKGROUNDS).index(one.background) for one in scenes]))
-
-
-def told_loss(found: Tensor, facts: Facts) -> Tensor:
-    """Cross-entropy of kinds, summed, and of backgrounds; squared error of place and size of what is there.
-
-    Args:
-        found: of the head ``[N, TOLD * K + backgrounds]``.
-    """
-    kinds, places, grounds = found.split([len(SEEN), (TOLD - 1) * len(SEEN), len(BACKGROUNDS)], dim=1)
-    error = (places.unflatten(1, (-1, 3)) - facts.where).square().sum(2) * facts.there
-    presence = F.binary_cross_entropy_with_logits(kinds, facts.there, reduction="none").sum(1).mean()
-    return presence + F.cross_entropy(grounds, facts.ground) + PLACED * error.sum() / facts.there.sum()
-
-
 class FeaturesTraining(Training):
     """Trains the features of the Frechet distance to tell attributes and corruption and to redraw."""
 
     network: ShapesNetwork
 
     def __init__(self, recipe: Recipe = FEATURES_RECIPE) -> None:
-        network = ShapesNetwork(len(KINDS) + len(BACKGROUNDS) + len(KINDS) * len(SIZES))
-        network.initialise(torch_generator(recipe.seed, "init"))
+        with seeded(recipe.seed, "init"):
+            network = ShapesNetwork(len(KINDS) + len(BACKGROUNDS) + len(KINDS) * len(SIZES))
         super().__init__(network, recipe)
         self.scenes = CaptionedScenes(TRAIN, recipe.seed)
 

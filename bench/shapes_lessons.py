@@ -76,7 +76,7 @@ def _finish_clip(training: Training) -> Trained:
 
 def _finish_features(training: Training) -> Trained:
     assert isinstance(training, FeaturesTraining)
-    return Trained({features.WEIGHTS.name: training.finished()})
+    return Trained({features.WEIGHTS.name: training.finished()}, half=True)
 
 
 Begin = Callable[[Path], Training]  # folder of the part -> a training ready to step

@@ -42,7 +42,6 @@ FAILS = {  # exit status, and words of the message that the page tells of
         2,
         "'sbatch' is not on the PATH",
     ),
-    "bench run --suite shapes --method lcm --nfe 4 --budget quick": (3, "bench teach --suite shapes --part"),
     'bench run --suite coco2014-30k --method "lcm[weights=published]" --nfe 4': (3, "6 assets are missing"),
     'bench run --suite sdxl-coco10k --method "dmd2[weights=published]" --nfe 4': (3, "5 assets are missing"),
 }
@@ -73,6 +72,7 @@ HEAVY = {  # left to the slow test, which leaves nothing out
     ("docs/submit.md", "bench verify"),
     ("docs/suites/real.md", "bench run"),
     ("docs/suites/sdxl-coco10k.md", "bench plan"),
+    ("docs/suites/shapes.md", "bench run"),
 }
 SHELL = {"source .venv/bin/activate"}  # lines of shell that are no command of ours
 SEEDED = ("docs/command-line.md", "docs/submit.md")  # pages whose reader has finished runs of gmm2d

@@ -93,17 +93,17 @@ def changed(
             yield options[i]
 
 
-def hard_captions(
+def hard_statements(
     shown: Captioned, rng: np.random.Generator, count: int, kinds: Collection[Kind] = KINDS
-) -> list[str]:
-    """Up to ``count`` false captions, each one change from the true one; sorts of change take turns."""
+) -> list[Statement]:
+    """Up to ``count`` false statements, each one change from the true one; sorts of change take turns."""
     sorts = [changed(shown, tuple(CHANGES)[i], rng, kinds) for i in rng.permutation(len(CHANGES))]
     found: list[Statement] = []
     while sorts and len(found) < count:
         turn = [(sort, next(sort, None)) for sort in sorts]
         sorts = [sort for sort, statement in turn if statement is not None]
         found += [statement for _, statement in turn if statement is not None]
-    return [worded(statement, rng) for statement in found[:count]]
+    return found[:count]
 
 
 def false_captions(split: Split, seed: int, index: int, count: int, hard: int) -> tuple[Captioned, list[str]]:
@@ -113,7 +113,7 @@ def false_captions(split: Split, seed: int, index: int, count: int, hard: int) -
     """
     shown = captioned(split, seed, index)
     rng = numpy_generator(seed, "falsehoods", index)
-    found = dict.fromkeys(hard_captions(shown, rng, hard))
+    found = dict.fromkeys(worded(one, rng) for one in hard_statements(shown, rng, hard))
     while len(found) < count:
         index += 1
         other = captioned(split, seed, index)

@@ -18,36 +18,47 @@ from metrics.features.digest import checked_digest, misfit, recorded_digest
 from metrics.features.digits_training import blur_matrix, whitening
 from metrics.features.extractor import Extra, Extractor, Features
 from metrics.features.resize import Resize
-from metrics.features.small_network import SmallNetwork
 
 WEIGHTS = Path(__file__).parent / "weights" / "shapes.safetensors"
-DIMENSION = 64
+DIMENSION, WIDTH = 64, 12
 SIDE, COARSE = 32, 16  # pixels of a picture, and of the one that is redrawn
 BLUR, NOISE = 2.0, 0.3  # largest standard deviations, in pixels and of pixels in [0, 1]
-CORRUPTED = 0.5  # chance that a picture is blurred and made noisy
+CORRUPTED = 0.3  # chance that a picture is blurred and made noisy
 RIDGE = 0.1  # of the whitening
-REDRAWN = 10.0  # weight of the task "the picture"; each other task has 1
+SPOILT, REDRAWN = 5.0, 10.0  # weights of the tasks "how much blur and noise" and "the picture"
 
 
-class ShapesNetwork(SmallNetwork):
-    """Convolutions on ``[N, 3, 32, 32]`` in [0, 1] to features ``[N, 64]``, with a linear head for each task.
+class ShapesNetwork(nn.Module):
+    """A small ResNet on ``[N, 3, 32, 32]`` in [0, 1] to ``[N, 64]``, with a linear head for each task.
+
+    Its constructor draws from the global generator.
 
     Args:
         facts: true-or-false attributes of a picture that one head tells.
     """
 
+    centre: Tensor
+    whiten: Tensor
+
     def __init__(self, facts: int) -> None:
+        from open_clip.modified_resnet import ModifiedResNet
+
         super().__init__()
-        with torch.device("meta"):
-            self.conv1 = nn.Conv2d(3, 24, 3, padding=1)
-            self.conv2 = nn.Conv2d(24, 48, 3, stride=2, padding=1)
-            self.conv3 = nn.Conv2d(48, 64, 3, stride=2, padding=1)
-            self.conv4 = nn.Conv2d(64, 64, 3, stride=2, padding=1)
-            self.project = nn.Linear(64 * 16, DIMENSION)
-            self.attributes = nn.Linear(DIMENSION, facts)
-            self.corruption = nn.Linear(DIMENSION, 2)  # blur and noise amounts
-            self.redraw = nn.Linear(DIMENSION, 3 * COARSE**2)
-        self.settle()
+        self.trunk = ModifiedResNet((1, 1, 1, 1), DIMENSION, heads=WIDTH, image_size=SIDE, width=WIDTH)
+        self.attributes = nn.Linear(DIMENSION, facts)
+        self.corruption = nn.Linear(DIMENSION, 2)  # blur and noise amounts
+        self.redraw = nn.Linear(DIMENSION, 3 * COARSE**2)
+        self.register_buffer("centre", torch.zeros(DIMENSION))
+        self.register_buffer("whiten", torch.eye(DIMENSION))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Activations ``[N, 64]``."""
+        found: Tensor = self.trunk(2 * x - 1)
+        return found
+
+    def whitened(self, activations: Tensor) -> Tensor:
+        """Features ``[N, 64]`` of activations."""
+        return (activations - self.centre) @ self.whiten
 
     @torch.no_grad()
     def set_whitening(self, images: Tensor) -> None:
@@ -65,8 +76,8 @@ def features_loss(
     activations = network(x)
     coarse = F.avg_pool2d(x, SIDE // COARSE).flatten(1)
     return (
-        F.binary_cross_entropy_with_logits(network.attributes(activations), facts) * facts.shape[1] / 8
-        + F.mse_loss(network.corruption(activations), amounts)
+        F.binary_cross_entropy_with_logits(network.attributes(activations), facts) * facts.shape[1] / 4
+        + SPOILT * F.mse_loss(network.corruption(activations), amounts)
         + REDRAWN * F.mse_loss(network.redraw(activations), coarse)
     )
 
@@ -114,8 +125,9 @@ def load_shapes_extractor(weights: Path | None, sha256: str | None, device: str)
     digest = checked_digest(ShapesExtractor.name, weights, sha256 or recorded_digest(weights))
     state = load_file(weights)
     try:
-        network = ShapesNetwork(len(state["attributes.bias"]))
-        network.load_state_dict(state)
+        with torch.random.fork_rng(devices=[]):  # its constructor draws weights that are replaced here
+            network = ShapesNetwork(len(state["attributes.bias"]))
+        network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     except (RuntimeError, KeyError) as error:
         raise misfit(ShapesExtractor.name, weights, "the shapes network", error) from error
     return ShapesExtractor(network, digest)

@@ -36,7 +36,7 @@ def shapes_clip_network(words: int) -> Any:
     from open_clip.model import CLIP
 
     vision = {"image_size": SIDE, "layers": (1, 1, 1, 1), "width": 16, "head_width": 32}
-    text = {"context_length": CONTEXT, "vocab_size": words, "width": 128, "heads": 4, "layers": 2}
+    text = {"context_length": CONTEXT, "vocab_size": words, "width": 128, "heads": 4, "layers": 3}
     return CLIP(embed_dim=128, vision_cfg=vision, text_cfg=text)  # type: ignore[arg-type]
 
 
