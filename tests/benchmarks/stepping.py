@@ -22,7 +22,7 @@ from bench.cell import student_cells
 from bench.context import RunContext
 from bench.lab import Lab
 from bench.making import training_of
-from bench.meter import Meter, Metered, Sharing
+from bench.meter import Meter, Metered, Sharing, denoiser_flops
 from bench.methods import MethodRegistry, typed_options
 from bench.selector import parse_selector
 from bench.suite import load_suite
@@ -167,7 +167,7 @@ def on_adm(selector: str, folder: Path, tape: Tape) -> Training:
     batch, labels = torch.randn(BATCH, *SHAPE, generator=torch_generator(0, "data")), torch.arange(BATCH)
     context = RunContext(
         space, lambda number, size: (batch, Cond(label=labels)), meter, budget=1e9, batch_size=BATCH, seed=0,
-        share=tape,
+        share=tape, reference_flops=denoiser_flops(net, SHAPE, Cond(label=labels[:1])),
     )  # fmt: skip
     parsed = parse_selector(selector)
     method = MethodRegistry().find(parsed.name)
