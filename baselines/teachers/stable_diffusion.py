@@ -6,7 +6,8 @@ conditions, latents to images. Only safetensors are read, and no socket is opene
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -230,7 +231,7 @@ def load_tokenizer(folder: PipelineFolder, tower: str, part: str) -> Any:
 def load_text_model(folder: PipelineFolder, part: str) -> Any:
     """A text encoder, of the one class that its part has."""
     class_ = getattr(library("transformers"), folder.kind.parts[part][1][0])
-    with readable(folder.path, part):
+    with readable(folder.path, part), without_bars():
         model, found = class_.from_pretrained(
             str(folder.path / part),
             local_files_only=True,
@@ -240,6 +241,20 @@ def load_text_model(folder: PipelineFolder, part: str) -> Any:
         )
         check_whole(found)
     return model
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """transformers' progress bars stay off the terminal, which is a command's own."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def check_whole(found: dict[str, Any]) -> None:
