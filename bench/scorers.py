@@ -40,7 +40,7 @@ from metrics.features.shapes_clip import (
 )
 
 CLIP_RECIPE = Recipe(iterations=4_000, batch=64, lr=2e-3, ema_half_life=20_000, seed=21)
-SEEING = 1_500  # iterations without the contrast, which costs five times as much
+SEEING = 1_500  # iterations without the contrast, which more than doubles their cost
 FEATURES_RECIPE = Recipe(iterations=4_000, batch=64, lr=2e-3, ema_half_life=20_000, seed=31)
 HARD = 4  # false captions for each scene; those of other scenes rarely differ in place alone
 FALSE, FALSE_HARD = 100, 50  # captions of the trust check, and how many of them at most are one change away

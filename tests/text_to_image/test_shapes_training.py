@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from baselines.datasets import captioned_scenes
 from baselines.teachers import shapes, shapes_unet, shapes_vae
+from baselines.teachers.registry import WEIGHTS
 from baselines.teachers.resumable import Training
 from bench import scorers, shapes_lessons
 from bench.cli.teach import parts_of
@@ -80,8 +81,8 @@ def test_a_killed_training_continues_to_the_byte(part: str, folder: Path, tmp_pa
         assert record["recipe"]["iterations"] == 3 and record["images"] == 6
         assert record["command"] == f"bench teach --suite shapes --part {part}"
         assert record["history"]["rows"][-1][0] == 3
-        half = {tensor.dtype for tensor in load_file(one).values()}
-        assert half == ({torch.float32} if part == "features" else {torch.float16})
+        stored = {tensor.dtype for tensor in load_file(one).values() if tensor.is_floating_point()}
+        assert stored == {torch.float16}
 
 
 @pytest.mark.parametrize("part", ["vae", "unet", "clip", "features"])
@@ -152,19 +153,11 @@ def test_captions_are_dropped_at_the_rate_of_the_recipe(folder: Path) -> None:
     assert seen == first * 2 and 20 < first.count("") < 62
 
 
-def test_models_fit_the_budget_of_sixteen_megabytes(folder: Path) -> None:
-    bytes_of = {
-        2: [
-            shapes.scene_vae(0),
-            shapes.scene_unet(0),
-            shapes.scene_text_encoder(0, shapes.vocabulary_size()),
-        ],
-        4: [scorers.FeaturesTraining(scorers.FEATURES_RECIPE).network],
-    }
-    with torch.random.fork_rng():
-        bytes_of[2].append(shapes_clip.shapes_clip_network(shapes.vocabulary_size()))
-    total = sum(size * p.numel() for size, nets in bytes_of.items() for net in nets for p in net.parameters())
-    assert total < 15.5e6  # and some kilobytes of names
+def test_models_fit_the_budget_of_sixteen_megabytes() -> None:
+    scorers_of = [path for path in shapes_clip.FOLDER.glob("shapes*") if path.is_file()]
+    files = [*(path for path in (WEIGHTS / "shapes").rglob("*") if path.is_file()), *scorers_of]
+    assert len(files) > 15 and {"shapes.safetensors", "shapes-bpe.txt.gz"} <= {path.name for path in files}
+    assert sum(path.stat().st_size for path in files) < 16 * 2**20
 
 
 def test_parts_ask_for_what_they_need(tmp_path: Path) -> None:
