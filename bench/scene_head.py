@@ -78,8 +78,8 @@ def related_loss(found: Tensor, statements: Sequence[Statement]) -> Tensor:
     Args:
         found: of the head, from captions ``[N, TOLD_NUMBERS]``; statements: of the captions, of seen kinds.
     """
-    told = [(row, *_ends(one)) for row, one in enumerate(statements) if one.relation is not None]
-    rows, first, second, right, down = torch.tensor(told, dtype=torch.long).reshape(-1, 5).T
+    ends = [(row, *_ends(one)) for row, one in enumerate(statements) if one.relation is not None]
+    rows, first, second, right, down = torch.tensor(ends, dtype=torch.long).reshape(-1, 5).T
     places = _parts(found)[1]
     across, along = (places[rows, first, axis] - places[rows, second, axis] for axis in (0, 1))
     return PLACED * (right * across + down * along - APART).square().sum() / len(statements)

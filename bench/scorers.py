@@ -30,7 +30,7 @@ from baselines.teachers.resumable import Recipe, Training
 from bench.scene_head import TOLD_NUMBERS, level, related_loss, told, told_loss
 from metrics.caption_ranking import caption_scores, ranked_first
 from metrics.features.clip import ClipFeatures
-from metrics.features.shapes import ShapesNetwork, features_loss
+from metrics.features.shapes import RIDGE, ShapesNetwork, features_loss
 from metrics.features.shapes_clip import (
     CONTEXT,
     contrastive_loss,
@@ -80,21 +80,18 @@ class ClipTraining(Training):
     def loss(self, network: Any, batch: CaptionedBatch, rng: np.random.Generator) -> Tensor:
         """What is told of each scene and, once that is learned, the contrast with what is false of it."""
         clip, contrast = network["clip"], self.iteration >= SEEING
-        statements = [one.statement for one in batch.shown]
-        false = [
+        false = [  # the relation reversed is always there: it has the very words of the true caption
             [*relations(one.statement), *hard_statements(one, rng, HARD if contrast else 0, SEEN)]
             for one in batch.shown
-        ]  # a relation reversed has the words of the true caption: it is the last to be told, so always there
-        statements += [statement for own in false for statement in own]
-        texts = [one.caption for one in batch.shown]
-        texts += [worded(statement, rng) for statement in statements[len(texts) :]]
+        ]
+        hard = [statement for own in false for statement in own]
+        texts = [one.caption for one in batch.shown] + [worded(statement, rng) for statement in hard]
         pictures = clip.encode_image(normalised(torch.from_numpy(batch.images)))
         captions = encoded(clip, self.tokenizer(texts))
         seen, read = network["head"](level(pictures)), network["head"](level(captions))
         facts = told([one.scene for one in batch.shown])
-        loss = (
-            told_loss(seen, facts) + told_loss(read[: len(pictures)], facts) + related_loss(read, statements)
-        )
+        loss = told_loss(seen, facts) + told_loss(read[: len(pictures)], facts)
+        loss = loss + related_loss(read, [*(one.statement for one in batch.shown), *hard])
         if contrast:
             allowed = false_pairs(batch, [len(own) for own in false])
             loss = loss + contrastive_loss(clip.logit_scale.exp(), pictures, captions, allowed)
@@ -141,7 +138,7 @@ class FeaturesTraining(Training):
     def finished(self) -> ShapesNetwork:
         """The averaged network, whitened on scenes of the training."""
         average: Any = self.average
-        average.set_whitening(torch.from_numpy(self.scenes.rows(0, WHITENED).images))
+        average.whiten_by(torch.from_numpy(self.scenes.rows(0, WHITENED).images).float() / 255, RIDGE)
         return average  # type: ignore[no-any-return]
 
 

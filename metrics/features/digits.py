@@ -15,17 +15,21 @@ import torch
 from numpy.typing import ArrayLike
 from safetensors.torch import load
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from metrics.arrays import uint8_images
-from metrics.features.small_network import SmallNetwork
+from metrics.features.whitened import WhitenedNetwork
 
 WEIGHTS = Path(__file__).parent / "weights" / "digits.safetensors"
 CLASSES = 10
 DIMENSION = 32
 
 
-class DigitsNetwork(SmallNetwork):
-    """Convolutions on ``[N, 1, 8, 8]`` in [0, 1] to features ``[N, 32]``, with a head for each task."""
+class DigitsNetwork(WhitenedNetwork):
+    """Convolutions on ``[N, 1, 8, 8]`` in [0, 1] to features ``[N, 32]``, with a head for each task.
+
+    Parameters are left unset: ``initialise`` draws them from a generator, ``load_state_dict`` reads them.
+    """
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -38,7 +42,22 @@ class DigitsNetwork(SmallNetwork):
             self.classify = nn.Linear(DIMENSION, CLASSES)
             self.corruption = nn.Linear(DIMENSION, 2)  # blur and noise amounts
             self.redraw = nn.Linear(DIMENSION, 64)
-        self.settle()
+        self.to_empty(device="cpu")  # nothing is drawn from the global generator
+        self.register_whitening(DIMENSION)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw all weights (Kaiming normal, zero biases)."""
+        for layer in self.children():
+            assert isinstance(layer, nn.Conv2d | nn.Linear)
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear", generator=generator)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Penultimate activations ``[N, 32]``, after a SiLU."""
+        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
+            x = F.silu(layer(x))
+        return F.silu(self.project(x.flatten(1)))
 
 
 class DigitsFeatures:

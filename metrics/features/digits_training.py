@@ -82,24 +82,8 @@ def train_digits_features(
         optimizer.zero_grad()
         _loss(network, x0[rows], targets[rows], settings, generator).backward()
         optimizer.step()
-    with torch.no_grad():
-        centre, whiten = whitening(network(x0).double(), settings.ridge)
-        network.centre.copy_(centre)
-        network.whiten.copy_(whiten)
+    network.whiten_by(x0, settings.ridge)
     return network
-
-
-def whitening(activations: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """Centre ``[d]`` and matrix ``[d, d]`` that bring rows ``[N, d]`` to mean 0 and total variance d.
-
-    Along the principal axes, variance v becomes ``v / (v + ridge * mean v)``: the nine axes that tell ten
-    classes apart hold most of the variance, and would drown what tells styles, blur and noise apart.
-    """
-    centre = activations.mean(dim=0)
-    variances, axes = torch.linalg.eigh(torch.cov(activations.T))
-    whiten = axes / (variances + ridge * variances.mean()).sqrt()
-    total = (variances / (variances + ridge * variances.mean())).sum()
-    return centre, whiten * (len(centre) / total).sqrt()
 
 
 def _loss(

@@ -10,14 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metrics.features.digest import checked_digest, misfit, recorded_digest
-from metrics.features.digits_training import blur_matrix, whitening
+from metrics.features.digits_training import blur_matrix
 from metrics.features.extractor import Extra, Extractor, Features
+from metrics.features.own_networks import own_network
 from metrics.features.resize import Resize
+from metrics.features.whitened import WhitenedNetwork
 
 WEIGHTS = Path(__file__).parent / "weights" / "shapes.safetensors"
 DIMENSION, WIDTH = 64, 12
@@ -28,7 +28,7 @@ RIDGE = 0.1  # of the whitening
 SPOILT, REDRAWN = 5.0, 10.0  # weights of the tasks "how much blur and noise" and "the picture"
 
 
-class ShapesNetwork(nn.Module):
+class ShapesNetwork(WhitenedNetwork):
     """A small ResNet on ``[N, 3, 32, 32]`` in [0, 1] to ``[N, 64]``, with a linear head for each task.
 
     Its constructor draws from the global generator.
@@ -36,9 +36,6 @@ class ShapesNetwork(nn.Module):
     Args:
         facts: true-or-false attributes of a picture that one head tells.
     """
-
-    centre: Tensor
-    whiten: Tensor
 
     def __init__(self, facts: int) -> None:
         from open_clip.modified_resnet import ModifiedResNet
@@ -48,24 +45,12 @@ class ShapesNetwork(nn.Module):
         self.attributes = nn.Linear(DIMENSION, facts)
         self.corruption = nn.Linear(DIMENSION, 2)  # blur and noise amounts
         self.redraw = nn.Linear(DIMENSION, 3 * COARSE**2)
-        self.register_buffer("centre", torch.zeros(DIMENSION))
-        self.register_buffer("whiten", torch.eye(DIMENSION))
+        self.register_whitening(DIMENSION)
 
     def forward(self, x: Tensor) -> Tensor:
         """Activations ``[N, 64]``."""
         found: Tensor = self.trunk(2 * x - 1)
         return found
-
-    def whitened(self, activations: Tensor) -> Tensor:
-        """Features ``[N, 64]`` of activations."""
-        return (activations - self.centre) @ self.whiten
-
-    @torch.no_grad()
-    def set_whitening(self, images: Tensor) -> None:
-        """Centre and whiten by the activations of uint8 images ``[N, 3, 32, 32]``."""
-        centre, whiten = whitening(self(images.float() / 255).double(), RIDGE)
-        self.centre.copy_(centre)
-        self.whiten.copy_(whiten)
 
 
 def features_loss(
@@ -121,13 +106,11 @@ def load_shapes_extractor(weights: Path | None, sha256: str | None, device: str)
     Raises:
         ValueError: no such file, another digest, or tensors that do not fit.
     """
-    weights = weights or WEIGHTS
-    digest = checked_digest(ShapesExtractor.name, weights, sha256 or recorded_digest(weights))
-    state = load_file(weights)
-    try:
-        with torch.random.fork_rng(devices=[]):  # its constructor draws weights that are replaced here
-            network = ShapesNetwork(len(state["attributes.bias"]))
-        network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    except (RuntimeError, KeyError) as error:
-        raise misfit(ShapesExtractor.name, weights, "the shapes network", error) from error
-    return ShapesExtractor(network, digest)
+    found = own_network(
+        ShapesExtractor.name,
+        weights or WEIGHTS,
+        sha256,
+        "the shapes network",
+        lambda state: ShapesNetwork(len(state["attributes.bias"])),
+    )
+    return ShapesExtractor(*found)

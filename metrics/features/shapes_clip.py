@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from metrics.features.clip import ClipFeatures
-from metrics.features.digest import checked_digest, misfit, recorded_digest
+from metrics.features.own_networks import own_network
 
 FOLDER = Path(__file__).parent / "weights"
 WEIGHTS = FOLDER / "shapes-clip.safetensors"
@@ -89,14 +88,9 @@ def load_shapes_clip(weights: Path | None, sha256: str | None, device: str) -> C
         ValueError: no such file, another digest, or tensors that do not fit.
     """
     weights = weights or WEIGHTS
-    digest = checked_digest(NAME, weights, sha256 or recorded_digest(weights))
-    state = load_file(weights)
-    try:
-        with torch.random.fork_rng(devices=[]):  # its constructor draws weights that are replaced here
-            network = shapes_clip_network(len(state["token_embedding.weight"]))
-        network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    except (RuntimeError, KeyError) as error:
-        raise misfit(NAME, weights, MODEL, error) from error
+    network, digest = own_network(
+        NAME, weights, sha256, MODEL, lambda state: shapes_clip_network(len(state["token_embedding.weight"]))
+    )
     return shapes_clip_features(network, weights.with_name(BYTE_PAIRS.name), digest, device)
 
 

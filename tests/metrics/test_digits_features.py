@@ -22,8 +22,8 @@ from metrics.features.digits_training import (
     shifted,
     teach_digits_features,
     train_digits_features,
-    whitening,
 )
+from metrics.features.whitened import whitening
 from metrics.frechet import frechet_distance
 from metrics.moments import Moments
 from metrics.prdc import precision_recall

@@ -174,7 +174,9 @@ def test_corruption_keeps_most_pictures_and_grades_the_rest() -> None:
 def untrained() -> shapes.ShapesNetwork:
     with seeded(0, "init"):
         network = shapes.ShapesNetwork(ALL).eval()
-    network.set_whitening(torch.from_numpy(CaptionedScenes(TRAIN, 1).rows(0, 512).images))
+    network.whiten_by(
+        torch.from_numpy(CaptionedScenes(TRAIN, 1).rows(0, 512).images).float() / 255, shapes.RIDGE
+    )
     return network
 
 
