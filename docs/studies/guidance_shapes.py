@@ -10,16 +10,14 @@ from pathlib import Path
 
 import torch
 
-from baselines.diffusion.samplers import SOLVERS
-from baselines.generators import ODESolver
+from bench.cell import reference_cells
 from bench.lab import Lab
-from bench.meter import Meter
+from bench.making import draw_block
 from bench.report.pictures import COLOURS, FAINT, INK, new_figure, save
-from bench.sampling import draw_samples
-from bench.suite import load_suite
+from bench.suite import SolverRows, load_suite
 
 SCALES = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
-CALLS, SAMPLES, BATCH = 25, 500, 100
+CALLS, SAMPLES = 25, 500
 SOLVER = "dpmpp_2m"
 SHOWN = ("fd", "clip_score", "r_colour", "r_shape", "r_binding", "r_relation", "r_size", "r_place")
 HERE = Path(__file__).parent
@@ -41,19 +39,11 @@ scale 1 a call is one evaluation, else two. Metrics are those of the [suite](../
 
 def measured(lab: Lab, scale: float) -> tuple[int, dict[str, float]]:
     """Evaluations per sample and metrics of the teacher at a guidance scale."""
-    meter, seed = Meter(), lab.suite.protocol.curve_seed
-    with meter.during("sample"):
-        x = draw_samples(
-            ODESolver(lab.at(scale, meter), lab.space.grid, SOLVER, SOLVERS[SOLVER]),
-            lab.inputs,
-            seed=seed,
-            count=SAMPLES,
-            steps=CALLS,
-            batch=BATCH,
-            device=lab.device,
-        )
-    nfe = round(sum(meter.by_role("forwards", "sample").values()) / SAMPLES)
-    return nfe, lab.evaluator.score(lab.evaluator.pixels(x), seed)
+    rows = SolverRows(solver=SOLVER, guidance=scale, nfe=(CALLS,))
+    cell = reference_cells(lab.suite.model_copy(update={"solver_rows": (rows,)}), "standard")[-1]
+    seed = lab.suite.protocol.curve_seed
+    x, evaluations = draw_block(lab, cell, None, CALLS, seed, SAMPLES)
+    return round(sum(evaluations.values()) / SAMPLES), lab.evaluator.score(lab.evaluator.pixels(x), seed)
 
 
 def picture(found: dict[float, tuple[int, dict[str, float]]], path: Path) -> None:

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from baselines.networks.low_rank import TARGETS
 from baselines.streams import numpy_generator, torch_generator
 from bench.assets.registry import Asset, assets, find
+from bench.cli import main
+from bench.record import Record, read_record
 from bench.request import Request, resolve
 from bench.suite import Suite
 from bench.suite_protocol import PublishedProtocol
@@ -200,3 +202,11 @@ def without_digests(suite: Suite, patch: pytest.MonkeyPatch) -> None:
 def smoke(name: str = NAME) -> Suite:
     """A suite in the size of a smoke run."""
     return resolve(Request(name, smoke=True))[0]
+
+
+def records_of(suite: str, out: Path, *words: str) -> dict[str, Record]:
+    """Records of a smoke run, by label; all are ok."""
+    assert main(["run", "--suite", suite, "--smoke", "--offline", "--out", str(out), *words]) == 0
+    records = [read_record(path) for path in out.glob("*/*/record.json")]
+    assert {record.status for record in records} == {"ok"}
+    return {record.label: record for record in records}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from coco_miniature import CAPTIONS, CLIP, NAME, PICTURES, smoke
+from coco_miniature import CAPTIONS, CLIP, NAME, PICTURES, records_of, smoke
 from safetensors.numpy import load_file
 
 from bench.cli import main
@@ -21,21 +21,12 @@ from bench.making import generator_of, load_released
 from bench.measuring import suite_of
 from bench.meter import Meter
 from bench.models import released_student
-from bench.record import Record, read_record
 from bench.request import Request, resolve
 from bench.suite import load_suite, parse_suite
 from metrics.features.clip import load_clip
 from metrics.protocols.registry import shipped_protocols
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_files")
-
-
-def run(out: Path, *words: str) -> dict[str, Record]:
-    """Records of a run, by label."""
-    assert main(["run", "--suite", NAME, "--smoke", "--offline", "--out", str(out), *words]) == 0
-    records = [read_record(path) for path in out.glob("*/*/record.json")]
-    assert {record.status for record in records} == {"ok"}
-    return {record.label: record for record in records}
 
 
 # ---------------------------------------------------------------------- the suite file
@@ -136,7 +127,9 @@ def test_paths_count_from_the_file(tmp_path: Path) -> None:
 def test_a_published_student_from_caption_to_table(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = run(tmp_path / "runs", "--method", "dmd2[weights=published]", "--no-references", "--nfe", "1")
+    found = records_of(
+        NAME, tmp_path / "runs", "--method", "dmd2[weights=published]", "--no-references", "--nfe", "1"
+    )
     record = found["dmd2[weights=published]"]
     (row,) = record.rows
     assert record.protocol == "coco30k-cleanfid256@1-smoke" and record.kind == "published"
@@ -156,7 +149,7 @@ def test_a_published_student_from_caption_to_table(
 @pytest.mark.slow
 def test_everything(cache: Path, tmp_path: Path) -> None:
     """All methods, all released students, all references, at 1 and 4 steps."""
-    suite, found = load_suite(NAME), run(tmp_path / "runs", "--nfe", "1,4")
+    suite, found = load_suite(NAME), records_of(NAME, tmp_path / "runs", "--nfe", "1,4")
     assert {one.label for one in suite.published} <= set(found)
     assert {r.method for r in found.values() if r.kind == "student"} == {*suite.methods, *suite.wrappers}
     for record in found.values():
@@ -170,7 +163,7 @@ def test_everything(cache: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_method_trains_on_captioned_pictures(cache: Path, tmp_path: Path) -> None:
-    found = run(tmp_path / "runs", "--method", "lcm", "--no-references", "--nfe", "4")
+    found = records_of(NAME, tmp_path / "runs", "--method", "lcm", "--no-references", "--nfe", "4")
     (record,) = found.values()
     assert record.kind == "student" and record.cost is not None and record.cost.iterations >= 2
     assert [row.steps for row in record.rows] == [4] and {"fid", "clip_score"} <= set(record.rows[0].metrics)

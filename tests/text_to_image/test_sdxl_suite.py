@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from coco_miniature import CAPTIONS, LONG, PICTURES, XL_NAME, smoke, write_lora
+from coco_miniature import CAPTIONS, LONG, PICTURES, XL_NAME, records_of, smoke, write_lora
 from PIL import Image
 from safetensors.numpy import load_file
 from tiny_pipeline import edit
@@ -23,7 +23,6 @@ from bench.lab import Lab
 from bench.making import generator_of, load_released
 from bench.meter import Meter
 from bench.models import released_student
-from bench.record import Record, read_record
 from bench.report.describe import rows_text
 from bench.request import Request, resolve
 from bench.suite import SolverRows, load_suite, parse_suite
@@ -32,14 +31,6 @@ from metrics.captions import read_captions
 from metrics.protocols.registry import shipped_protocols
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_files")
-
-
-def run(out: Path, *words: str) -> dict[str, Record]:
-    """Records of a run, by label."""
-    assert main(["run", "--suite", XL_NAME, "--smoke", "--offline", "--out", str(out), *words]) == 0
-    records = [read_record(path) for path in out.glob("*/*/record.json")]
-    assert {record.status for record in records} == {"ok"}
-    return {record.label: record for record in records}
 
 
 # ---------------------------------------------------------------------- the suite file
@@ -122,7 +113,9 @@ def test_timesteps_of_students_are_of_text_to_image_models(tmp_path: Path) -> No
 
 
 def test_a_published_student_from_caption_to_table(xl_cache: Path, tmp_path: Path) -> None:
-    found = run(tmp_path / "runs", "--method", "dmd2[weights=published]", "--no-references", "--nfe", "4")
+    found = records_of(
+        XL_NAME, tmp_path / "runs", "--method", "dmd2[weights=published]", "--no-references", "--nfe", "4"
+    )
     record = found["dmd2[weights=published]"]
     (row,) = record.rows
     assert record.protocol == "coco10k-fid512@1-smoke" and record.kind == "published"
@@ -138,7 +131,7 @@ def test_a_published_student_from_caption_to_table(xl_cache: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_everything(xl_cache: Path, tmp_path: Path) -> None:
     """Both trainings, all released students, all references."""
-    suite, found = load_suite(XL_NAME), run(tmp_path / "runs")
+    suite, found = load_suite(XL_NAME), records_of(XL_NAME, tmp_path / "runs")
     assert {one.label for one in suite.published} <= set(found)
     assert {r.method for r in found.values() if r.kind == "student"} == set(suite.methods)
     assert {row.steps: row.nfe for row in found["teacher[euler]"].rows} == {50: 100}
@@ -180,7 +173,7 @@ def test_each_protocol_cuts_and_scales_the_same_pictures_for_itself(xl_cache: Pa
 @pytest.mark.slow
 def test_patches_are_scored_under_a_protocol_of_their_own(xl_cache: Path, tmp_path: Path) -> None:
     words = ["--method", "lcm[weights=published]", "--no-references", "--nfe", "1"]
-    (record,) = run(tmp_path / "runs", *words, "--protocol", "coco10k-patchfid299@1").values()
+    (record,) = records_of(XL_NAME, tmp_path / "runs", *words, "--protocol", "coco10k-patchfid299@1").values()
     assert record.protocol == "coco10k-patchfid299@1-smoke"
     assert {"fid", "clip_score"} <= set(record.rows[0].metrics)
 
