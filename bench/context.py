@@ -18,6 +18,17 @@ from bench.meter import ALONE, Meter, Metered, Sharing, forward_flops
 Draw = Callable[[int, int], tuple[Tensor, Cond]]  # (batch number, size) -> clean data, condition
 
 
+def lay_out_gradients(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Bring gradients into the memory order of their weights: fused kernels walk both as they lie in memory.
+
+    Backward passes leave them so; a gradient that a method put there itself may lie otherwise.
+    """
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            if p.grad is not None and p.grad.stride() != p.stride():
+                p.grad = torch.empty_like(p).copy_(p.grad)
+
+
 class StreamDraws:
     """Draws of one named stream at one iteration, on the device of its generator."""
 
@@ -113,7 +124,8 @@ class RunContext:
             raise ValueError(f"optimizer {name!r} is already taken")
         parameters = [p for owner in owners for p in getattr(owner, "plain", owner).parameters()]
         kind = torch.optim.AdamW if adam.get("weight_decay") else torch.optim.Adam
-        optimizer = kind(parameters, lr=lr, foreach=True, **adam)
+        optimizer = kind(parameters, lr=lr, fused=True, **adam)
+        optimizer.register_step_pre_hook(lay_out_gradients)
         for owner in owners:
             project = getattr(getattr(owner, "plain", owner), "normalise_weights", None)
             if project is not None:  # EDM2 keeps its weights on the unit sphere

@@ -117,7 +117,7 @@ class Metered:
     """Counting shell around a denoiser or another module; calls, counts, and otherwise stays out of the way.
 
     Args:
-        plain: the module inside.
+        plain: the module inside; its parameters are looked up once.
         role: teacher, student, fake, discriminator, ...
         cost: of one forward on one sample, in units.
         share: how calls are shared out over processes.
@@ -127,6 +127,7 @@ class Metered:
         self, plain: nn.Module, role: str, meter: Meter, cost: float = 1.0, share: Sharing = ALONE
     ) -> None:
         self.plain: Any = plain
+        self.weights = list(plain.parameters())
         self.role, self.meter, self.cost, self.share = role, meter, cost, share
         self.encoder_share: float | None = None  # of the forward's FLOPs, counted at the first tap
         self.evaluations = int(getattr(plain, "evaluations", 1))  # a guided denoiser takes two
@@ -135,7 +136,7 @@ class Metered:
         samples, cost = len(out) * evaluations, self.cost * share
         self.meter.charge(self.role, samples, cost)
         if out.requires_grad:
-            trained = any(p.requires_grad for p in self.plain.parameters())
+            trained = any(p.requires_grad for p in self.weights)
             factor = WEIGHT_BACKWARD if trained else INPUT_BACKWARD
             role, meter = self.role, self.meter
             out.register_hook(lambda grad: meter.charge(role, samples, cost, backward=factor))
