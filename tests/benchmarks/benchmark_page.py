@@ -11,6 +11,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from timing import Took, told
+
+NOT = "not measured"
 MEASURED = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.json"
 HEAD = """# Speed
 
@@ -23,7 +26,8 @@ Measured on {date}: {processor}, {threads}, torch {torch}, code {code}.
 {load}
 
 An iteration of the runner cannot be quicker than the step in it: how far such a ratio lies below 1 is how far
-ratios scatter in this run. Everything here runs on the CPU; nothing is measured on a GPU.
+ratios scatter in this run. Everything runs on the CPU but what a heading says of a GPU; where there was none,
+a line says *not measured*.
 """
 AFTER = """
 *Alone* means: the very calls of networks that the step made, forwards and backwards with the same inputs,
@@ -32,6 +36,11 @@ numbers; it weighs most where networks are small. *What bench plan predicts*: th
 long as a forward of the reference network on one sample; the ratio less 1 is the error of the prediction.
 `adm32` is ImageNet-64's architecture in a smaller size (32 x 32 pixels, 32 channels, random weights), under
 the defaults of each method.
+
+Memory is what an iteration allocates at its peak beyond what the training keeps: activations, gradients,
+scratch. On a GPU the network is ImageNet-64's own (296 M parameters, random weights, bf16; the published
+loops in their fp16). The peak of a GPU is that of its datasheet, dense; a ratio of 2.22 is 45 % of it, in the
+FLOPs of the calls that the meter counts and no others.
 
 Several processes share the batch of the suite's preset, so 0.625 is 1.6 times as many images per second. They
 need as many free cores: on a busy machine their line says nothing.
@@ -64,22 +73,18 @@ def section(part: str, rows: list[dict[str, Any]]) -> str:
 
 def lines_of(row: dict[str, Any]) -> list[tuple[str, ...]]:
     """A line for each reference, or one without."""
-    own = (row["what"], span(row["median"]))
+    median = row["median"]
+    own = (row["what"], NOT if median is None else told(median, row.get("unit", Took.unit)))
     if not row["ratios"]:
         return [(*own, "", "", "")]
     return [
-        (*own, name, "not measured" if ratio is None else f"{ratio:.2f}", aim(row["aims"].get(name)))
+        (*own, name, NOT if ratio is None else f"{ratio:.2f}", aim(row["aims"].get(name)))
         for name, ratio in row["ratios"].items()
     ]
 
 
 def aim(value: float | None) -> str:
     return "" if value is None else f"≤ {value:g}"
-
-
-def span(seconds: float) -> str:
-    """Three digits in the unit that suits."""
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 
 
 def main(words: list[str]) -> None:

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from stepping import ADM, ADM_OPTIONS, CLASSES, Case
+from stepping import SIZES, Case
 from torch import nn
 
 VARIABLE = "DISTILLBENCH_OFFICIAL"
@@ -25,7 +25,10 @@ DIGITS_OPTIONS: dict[str, Any] = {
     "model_type": "SongUNet", "model_channels": 16, "channel_mult": [2, 2], "num_blocks": 1,
     "attn_resolutions": [4], "dropout": 0.0,
 }  # fmt: skip
-OPTIONS = {ADM: {"model_type": "DhariwalUNet", **ADM_OPTIONS}, "digits": DIGITS_OPTIONS}
+OPTIONS = {
+    "digits": DIGITS_OPTIONS,
+    **{name: {"model_type": "DhariwalUNet", **size.options} for name, size in SIZES.items()},
+}
 SIGMA_INIT, LOSS_SCALE, HALF_LIFE = 2.5, 100.0, 500_000.0
 GENERATOR_WEIGHT, CRITIC_WEIGHT, CLIP, RATIO = 3e-3, 1e-2, 10.0, 2
 
@@ -49,14 +52,17 @@ def official(where: str, method: str, case: Case) -> Callable[[], None] | None:
 
 def precond(networks: ModuleType, where: str, case: Case) -> nn.Module:
     """The published network with the weights of a case's teacher."""
-    shape = case.method.space.shape
-    net = networks.EDMPrecond(shape[-1], shape[0], CLASSES, **OPTIONS[where])
-    net.load_state_dict(case.method.teacher.net.plain.state_dict())
-    return net.eval().requires_grad_(False)
+    space, ours = case.method.space, case.method.teacher.net.plain
+    half = ours.body is not None  # theirs is fp16 where ours is bf16
+    net = networks.EDMPrecond(
+        space.shape[-1], space.shape[0], space.n_classes, use_fp16=half, **OPTIONS[where]
+    )
+    net.load_state_dict(ours.state_dict())
+    return net.to(case.context.device).eval().requires_grad_(False)
 
 
-def one_hot(label: torch.Tensor) -> torch.Tensor:
-    return torch.eye(CLASSES)[label]
+def one_hot(label: torch.Tensor, case: Case) -> torch.Tensor:
+    return torch.eye(case.method.space.n_classes, device=label.device)[label]
 
 
 def adam(like: torch.optim.Optimizer, net: nn.Module | list[Any]) -> torch.optim.Optimizer:
@@ -78,8 +84,9 @@ def sid(where: str, case: Case) -> Callable[[], None]:
     images = 0
 
     def generate(batch: Any) -> torch.Tensor:
-        z = SIGMA_INIT * torch.randn(batch.size, *ours.space.shape)
-        made: torch.Tensor = generator(z, SIGMA_INIT * torch.ones(len(z), 1, 1, 1), one_hot(batch.cond.label))
+        z = SIGMA_INIT * torch.randn(batch.size, *ours.space.shape, device=case.context.device)
+        sigma = torch.full((len(z), 1, 1, 1), SIGMA_INIT, device=z.device)
+        made: torch.Tensor = generator(z, sigma, one_hot(batch.cond.label, case))
         return made
 
     def update(net: nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
@@ -97,7 +104,7 @@ def sid(where: str, case: Case) -> Callable[[], None]:
             net.train().requires_grad_(True)
             own.zero_grad(set_to_none=True)
             batch = case.context.next_batch()
-            x, labels = generate(batch), one_hot(batch.cond.label)
+            x, labels = generate(batch), one_hot(batch.cond.label, case)
             if net is fake:
                 update(net, own, loss_of(fake_score=fake, images=x, labels=labels).sum() / batch.size)
                 continue
@@ -121,11 +128,13 @@ def dmd2(where: str, case: Case) -> Callable[[], None]:
     nn.Module.__init__(model)
     model.real_unet = precond(networks, where, case)
     model.fake_unet = copy.deepcopy(model.real_unet).requires_grad_(True)
-    head: Any = ours.gan.head.plain
+    (critic,) = ours.critics.each
+    head: Any = critic.gan.head.plain
     model.cls_pred_branch = nn.Sequential(*copy.deepcopy(list(head.layers)))
     model.sigma_data, model.num_train_timesteps, model.min_step, model.max_step = 0.5, 1000, 20, 980
     model.gan_classifier, model.diffusion_gan, model.diffusion_gan_max_timestep = True, True, 1000
-    model.karras_sigmas = edm_guidance.get_sigmas_karras(1000, 0.002, 80.0).flip(0)
+    device = case.context.device
+    model.karras_sigmas = edm_guidance.get_sigmas_karras(1000, 0.002, 80.0).flip(0).to(device)
     generator = copy.deepcopy(model.fake_unet)
     optimizer = adam(ours.optimizer, generator)
     trained = [*model.fake_unet.parameters(), *model.cls_pred_branch.parameters()]
@@ -140,8 +149,8 @@ def dmd2(where: str, case: Case) -> Callable[[], None]:
 
     def iteration(turn: bool) -> None:
         batch = case.context.next_batch()
-        labels, sigma = one_hot(batch.cond.label), torch.full((batch.size,), 80.0)
-        z = torch.randn(batch.size, *ours.space.shape) * 80.0
+        labels, sigma = one_hot(batch.cond.label, case), torch.full((batch.size,), 80.0, device=device)
+        z = torch.randn(batch.size, *ours.space.shape, device=device) * 80.0
         with torch.set_grad_enabled(turn):
             x = generator(z, sigma, labels)
         if turn:

@@ -12,7 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmark_page import MEASURED, span
+from benchmark_page import MEASURED
+from timing import told
 
 PLAN = "what bench plan predicts"
 TABLE = re.compile(r"Measured on (?:.+\n)+\n(?:\|.*\n)+")
@@ -23,7 +24,7 @@ FACTS = "Measured on {date} in processor time: {processor},\none thread, torch {
 def table(measured: dict[str, Any]) -> str:
     """Machine and rows of a run."""
     rows = [
-        f"| {row['what']} | {span(row['median'] / ratio)} | {span(row['median'])} | {ratio - 1:+.0%} |"
+        f"| {row['what']} | {told(row['median'] / ratio)} | {told(row['median'])} | {ratio - 1:+.0%} |"
         for row in measured["rows"]
         if (ratio := row["ratios"].get(PLAN))
     ]

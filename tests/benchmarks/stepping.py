@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,55 @@ from bench.selector import parse_selector
 from bench.suite import load_suite
 from bench.training import Training
 
-ADM = "adm32"  # ImageNet-64's architecture, narrow and with few blocks, weights drawn at random
-SHAPE, CLASSES, BATCH = (3, 32, 32), 10, 8
+ADM, IMAGENET64 = "adm32", "imagenet64"
 FORWARDS = 5  # in which a unit is timed
-ADM_OPTIONS: dict[str, Any] = {
+
+
+@dataclass(frozen=True)
+class Adm:
+    """ImageNet-64's architecture at a size; weights and images are drawn at random: they change no times.
+
+    Attributes:
+        shape: of an image; body: precision of the activations, None for that of the weights.
+    """
+
+    shape: tuple[int, int, int]
+    classes: int
+    batch: int
+    options: Mapping[str, Any]
+    device: str = "cpu"
+    body: torch.dtype | None = None
+
+    def network(self) -> Denoiser:
+        """Frozen, on its device."""
+        network = DhariwalUNet(self.shape[-1], self.shape[0], self.classes, **self.options)
+        generator = torch_generator(0, "init")
+        for p in network.parameters():  # published zeros at the ends would hide differences
+            nn.init.normal_(p, std=0.02, generator=generator)
+        plain = Denoiser(network, EDMScaling(0.5), self.body).eval().requires_grad_(False)
+        return plain.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def conditions(self) -> Cond:
+        """Of a batch: classes in turn."""
+        return Cond(label=torch.arange(self.batch) % self.classes)
+
+
+NARROW = {
     "model_channels": 32, "channel_mult": (2, 4), "num_blocks": 1, "attn_resolutions": (16,), "dropout": 0.0,
 }  # fmt: skip
+WHOLE = {
+    "model_channels": 192, "channel_mult": (1, 2, 3, 4), "num_blocks": 3, "attn_resolutions": (32, 16, 8),
+    "dropout": 0.0,
+}  # fmt: skip
+SIZES = {
+    ADM: Adm((3, 32, 32), 10, 8, NARROW),
+    IMAGENET64: Adm((3, 64, 64), 1000, 32, WHOLE, "cuda", torch.bfloat16),
+}
+
+
+def missing(where: str) -> bool:
+    """Whether a size needs a GPU that is not here."""
+    return where in SIZES and SIZES[where].device == "cuda" and not torch.cuda.is_available()
 
 
 @dataclass
@@ -144,9 +187,12 @@ class Case:
 
 
 def case(where: str, selector: str, folder: Path) -> Case:
-    """A training of a method on a suite, or on the larger network, warmed up."""
+    """A training of a method on a suite, or on a size of ADM, warmed up."""
     tape, name = Tape(), selector.split("[")[0]
-    found = on_adm(selector, folder, tape) if where == ADM else on_suite(where, selector, folder, tape)
+    if where in SIZES:
+        found = on_adm(SIZES[where], selector, folder, tape)
+    else:
+        found = on_suite(where, selector, folder, tape)
     made = Case(found, tape, 2 if name in ("dmd2", "moment_matching") else 1)
     for _ in range(2 // made.cycle):  # DMD samples its pairs, DDIL makes its first rollouts
         made.step()
@@ -160,14 +206,15 @@ def on_suite(suite: str, selector: str, folder: Path, share: Sharing) -> Trainin
     return training_of(Lab.open(loaded), cells[0], folder, lambda *_: None, share)
 
 
-def on_adm(selector: str, folder: Path, tape: Tape) -> Training:
-    """With the method's own defaults and an average; images are noise, since values do not change times."""
-    space, meter = Space(SHAPE, CLASSES), Meter()
-    net = adm().to(memory_format=torch.channels_last)
-    batch, labels = torch.randn(BATCH, *SHAPE, generator=torch_generator(0, "data")), torch.arange(BATCH)
+def on_adm(size: Adm, selector: str, folder: Path, tape: Tape) -> Training:
+    """With the method's own defaults and an average."""
+    space, meter, net = Space(size.shape, size.classes), Meter(), size.network()
+    cond = size.conditions()
+    batch = torch.randn(size.batch, *size.shape, generator=torch_generator(0, "data"))
     context = RunContext(
-        space, lambda number, size: (batch, Cond(label=labels)), meter, budget=1e9, batch_size=BATCH, seed=0,
-        share=tape, reference_flops=denoiser_flops(net, SHAPE, Cond(label=labels[:1])),
+        space, lambda number, count: (batch, cond), meter, budget=1e9, batch_size=size.batch, seed=0,
+        share=tape, device=size.device,
+        reference_flops=denoiser_flops(net, size.shape, cond[:1].to(size.device)),
     )  # fmt: skip
     parsed = parse_selector(selector)
     method = MethodRegistry().find(parsed.name)
@@ -182,8 +229,9 @@ def predicted(where: str, made: Case) -> Callable[[], Took]:
     before = made.context.work
     made.step()
     units, batch = made.context.work - before, made.context.batch_size
-    if where == ADM:
-        net, x, cond = adm(), torch.zeros(batch, *SHAPE), Cond(label=torch.arange(batch))
+    if where in SIZES:
+        size = SIZES[where]
+        net, x, cond = size.network(), torch.zeros(batch, *size.shape), size.conditions()
     else:
         lab = Lab.open(load_suite(where))
         noise, cond = lab.inputs(0, range(batch), lab.device)
@@ -197,12 +245,3 @@ def predicted(where: str, made: Case) -> Callable[[], Took]:
         return Took((processor_seconds() - start) / FORWARDS / batch * units)
 
     return timed
-
-
-def adm() -> Denoiser:
-    """The larger network, frozen."""
-    network = DhariwalUNet(SHAPE[-1], SHAPE[0], CLASSES, **ADM_OPTIONS)
-    generator = torch_generator(0, "init")
-    for p in network.parameters():  # all of them at work: published zeros at the ends would hide differences
-        nn.init.normal_(p, std=0.02, generator=generator)
-    return Denoiser(network, EDMScaling(0.5)).eval().requires_grad_(False)

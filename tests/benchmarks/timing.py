@@ -20,12 +20,27 @@ def processor_seconds() -> float:
 class Took(float):
     """Seconds that a call says it took, where not all of it counts."""
 
+    unit = "seconds"
 
-def seconds_of(call: Callable[[], Any]) -> float:
+
+class Held(Took):
+    """Bytes that a call says it held at its peak."""
+
+    unit = "bytes"
+
+
+def told(value: float, unit: str = Took.unit) -> str:
+    """Three digits in the unit that suits."""
+    if unit == Held.unit:
+        return f"{value / 2**30:.3g} GiB" if value >= 2**30 else f"{value / 2**20:.3g} MiB"
+    return f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms"
+
+
+def seconds_of(call: Callable[[], Any]) -> Took:
     """Processor time of a call, or what it says that it took."""
     start = processor_seconds()
     said = call()
-    return said if isinstance(said, Took) else processor_seconds() - start
+    return said if isinstance(said, Took) else Took(processor_seconds() - start)
 
 
 @dataclass(frozen=True)
@@ -58,24 +73,41 @@ class Beside:
         here = {name: one for name, one in references.items() if one is not None}
         for one in [*here.values(), call] * warm:
             one()
-        spent: dict[str, list[float]] = {name: [] for name in ["", *here]}
+        spent: dict[str, list[Took]] = {name: [] for name in ["", *here]}
 
         def others() -> None:
             for name, one in here.items():
                 spent[name].append(seconds_of(one))
 
-        self.benchmark.group = part
         self.benchmark.pedantic(lambda: spent[""].append(seconds_of(call)), setup=others, rounds=rounds)
-        own = median(spent[""])
+        own, unit = median(spent[""]), spent[""][0].unit
         ratios = {name: own / median(spent[name]) if name in here else None for name in references}
-        info = self.benchmark.extra_info
-        info.update(
+        self._keep(part, what, round(own, 7), ratios, aims, unit)
+
+    def absent(self, part: str, what: str, aims: Mapping[str, float]) -> None:
+        """A line that what is here cannot measure."""
+        self.benchmark.pedantic(lambda: None)
+        self._keep(part, what, None, dict.fromkeys(aims), aims, Took.unit)
+
+    def _keep(
+        self,
+        part: str,
+        what: str,
+        own: float | None,  # of what the calls say that they took, where they do
+        ratios: Mapping[str, float | None],
+        aims: Mapping[str, float] | None,
+        unit: str,
+    ) -> None:
+        self.benchmark.group = part
+        self.benchmark.extra_info.update(
             what=what,
-            median=round(own, 7),  # of what the calls say that they took, where they do
+            median=own,
+            unit=unit,
             ratios={name: ratio and round(ratio, 3) for name, ratio in ratios.items()},
-            aims=aims or {},
+            aims=dict(aims or {}),
         )
-        told = [
-            f"{ratio:.3f} of {name}" if ratio else f"{name} not measured" for name, ratio in ratios.items()
+        beside = [
+            f", {name} not measured" if ratio is None else f", {ratio:.3f} of {name}"
+            for name, ratio in ratios.items()
         ]
-        self.show(f"{part}: {what}: {own * 1e3:.4g} ms{''.join(f', {one}' for one in told)}")
+        self.show(f"{part}: {what}: {'not measured' if own is None else told(own, unit)}{''.join(beside)}")
