@@ -170,9 +170,6 @@ def loaded(argument: str) -> Measured:
     return measure(name, ((images[i : i + COUNT], labels[i : i + COUNT]) for i in starts))
 
 
-# ---- the page
-
-
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table, numbers to the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]

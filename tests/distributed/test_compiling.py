@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,10 @@ from bench.suite import load_suite
 from bench.training import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+compiles = pytest.mark.skipif(
+    "isolate_recompiles" not in inspect.signature(torch.compile).parameters,
+    reason="this torch cannot keep the graphs of networks apart, so --compile refuses it",
+)
 METHODS = [
     "lcm",
     "moment_matching[steps=4,variant=instant]",
@@ -50,6 +55,7 @@ def compared(lab: Lab, label: str, folder: Path, share: Sharing, steps: int) -> 
     return plain, other
 
 
+@compiles
 @pytest.mark.parametrize("label", METHODS)
 def test_traced_trainings_have_the_same_bits_and_counts(label: str, lab: Lab, tmp_path: Path) -> None:
     """Backend ``eager`` runs what was traced as it is: what is traced is all of the network, and no more."""
@@ -61,6 +67,7 @@ def test_traced_trainings_have_the_same_bits_and_counts(label: str, lab: Lab, tm
             assert torch.equal(a, b)
 
 
+@compiles
 def test_noise_levels_do_not_become_graphs() -> None:
     graphs = []
 
@@ -78,6 +85,7 @@ def test_noise_levels_do_not_become_graphs() -> None:
     assert len(graphs) == 1
 
 
+@compiles
 def test_compiled_calls_are_shared_out_too(lab: Lab) -> None:
     """Ranks compile what they call, with weights whose gradients are summed."""
     net, calls = lab.net, Compiled("aot_eager")
@@ -129,6 +137,7 @@ def test_it_is_refused_where_nothing_compiles(lab: Lab, monkeypatch: pytest.Monk
         check_compiler(elsewhere)
 
 
+@compiles
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 @pytest.mark.parametrize("label", ["sid", "dmd2[steps=1]"])
