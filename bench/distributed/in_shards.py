@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
+from baselines.diffusion.ema import ema_update
 from bench.distributed.gathering import put_into_shards, put_together
 from bench.distributed.group import Group
 from bench.distributed.shard_files import read_shards, write_shards
@@ -36,6 +38,24 @@ class InShards:
     def __init__(self, group: Group, device: str) -> None:
         self.group = group
         self.shards = Shards(group, init_device_mesh(device, (group.size,)))
+        self.check_torch()
+
+    def check_torch(self) -> None:
+        """Raise BenchError unless this torch does to shards what trainings do to weights and gradients."""
+        try:
+            weight = nn.Parameter(self.shards.part(torch.ones(3, 2)))
+            weight.grad = self.shards.part(torch.ones(3, 2))
+            torch.nan_to_num_(weight.grad, nan=0.0)
+            nn.utils.clip_grad_norm_([weight], 1.0)
+            for kind in (torch.optim.Adam, torch.optim.AdamW):
+                kind([weight], lr=0.1, foreach=True).step()
+            ema_update(nn.ParameterList([deepcopy(weight)]), nn.ParameterList([weight]), 0.5)
+        except Exception as error:
+            said = (str(error).splitlines() or [""])[0][:200]
+            raise BenchError(
+                f"--shard: torch {torch.__version__} cannot train tensors in shards "
+                f"({type(error).__name__}: {said}); install a newer one, or leave --shard away"
+            ) from error
 
     def keep(self, network: nn.Module) -> None:
         put_into_shards(network, self.shards)

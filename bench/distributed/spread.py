@@ -7,6 +7,7 @@ together again, those of weights are summed, in one exchange for each call.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch.func import functional_call
 
 from baselines.diffusion.cond import Cond
 from bench.distributed.group import Group
-from bench.keeping import WHOLE, Keeping
+from bench.keeping import Keeping, State, Whole
 from bench.meter import ALONE, Sharing
 
 
@@ -60,6 +61,16 @@ class SharedWeights(Function):
         return None, *ctx.group.summed(grads)
 
 
+class WholeOnAll(Whole):
+    """Whole weights on every rank; a checkpoint is removed when all have read it, or is read by none."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+
+    def read(self, place: Path) -> State:
+        return self.group.all_or_none(lambda: super(WholeOnAll, self).read(place))
+
+
 class Calls(nn.Module):
     """A module whose forward calls a method by name, so that its weights can be exchanged for that call."""
 
@@ -81,7 +92,7 @@ class Spread:
     def __init__(self, group: Group, calls: Sharing = ALONE) -> None:
         self.group, self.calls = group, calls
         self.slack, self.processes = calls.slack, group.size
-        self.keeps: Keeping = WHOLE
+        self.keeps: Keeping = WholeOnAll(group)
 
     def call(self, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
         """``module.method(*args)`` for a batch, its rows shared out over the ranks.

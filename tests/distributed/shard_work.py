@@ -13,16 +13,22 @@ from typing import Any
 
 import torch
 from test_spread import cell_of
+from tiny_pipeline import WIDTH, unet
 from torch import nn
+from torch.distributed.tensor import DTensor
 
+from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import Denoiser, EDMScaling
 from baselines.diffusion.edm2 import EDM2Denoiser
 from baselines.distiller import descend, frozen
 from baselines.networks.checkpointing import checkpoint_blocks
 from baselines.networks.edm2_unet import EDM2UNet
+from baselines.networks.low_rank import with_low_rank
 from baselines.networks.mlp import ResidualMLP
 from baselines.networks.song_unet import SongUNet
+from baselines.networks.text_unet import TextUNet
 from baselines.streams import torch_generator
+from bench.distributed import gathering
 from bench.distributed.following import Follower
 from bench.distributed.group import Group
 from bench.distributed.in_shards import SpreadInShards
@@ -71,7 +77,7 @@ def networks() -> dict[str, Denoiser]:
 
 
 def gradients(
-    net: Denoiser, share: Sharing, shape: tuple[int, ...], clip: float | None = 0.1
+    net: Denoiser, share: Sharing, shape: tuple[int, ...], clip: float | None = 0.1, cond: Cond | None = None
 ) -> list[torch.Tensor]:
     """Of a loss that couples the rows, in weights and inputs: three methods, calls on calls, and frozen."""
     share.keeps.keep(net)
@@ -80,19 +86,16 @@ def gradients(
     x = torch.randn(3, *shape, generator=generator, dtype=torch.float64, requires_grad=True)
     sigma = torch.rand(3, generator=generator, dtype=torch.float64) + 0.5
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2, foreach=True)
-    out = shell(x, sigma)
-    loss = (
-        (out.sum(0) ** 2).mean() + (shell(out, 0.7).mean(0) ** 3).sum() + shell.raw(x, sigma).square().mean()
-    )
-    loss = loss + shell.features(x, sigma).square().mean()
+    out = shell(x, sigma, cond)
+    loss = (out.sum(0) ** 2).mean() + (shell(out, 0.7, cond).mean(0) ** 3).sum()
+    loss = loss + shell.raw(x, sigma, cond).square().mean() + shell.features(x, sigma, cond).square().mean()
     descend(loss, optimizer, clip=clip, finite=True)
     getattr(net, "normalise_weights", lambda: None)()
     assert x.grad is not None
     found = {f"grad/{n}": p.grad for n, p in net.named_parameters() if p.grad is not None}
     with frozen(shell):
-        (through,) = torch.autograd.grad(
-            (shell(x, sigma).sum(0) ** 2).mean() + shell.features(x, 0.3).sum(), x
-        )
+        other = (shell(x, sigma, cond).sum(0) ** 2).mean() + shell.features(x, 0.3, cond).sum()
+        (through,) = torch.autograd.grad(other, x)
     kept = share.keeps.whole({**found, **dict(net.named_parameters())})
     return [loss.detach(), x.grad, through, *kept.values()]
 
@@ -105,6 +108,26 @@ def all_gradients(share: Sharing) -> dict[str, list[torch.Tensor]]:
     made = networks()
     checkpoint_blocks(made["edm2"])
     return {name: gradients(net, share, shapes()[name]) for name, net in made.items()}
+
+
+def text_network() -> Denoiser:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # diffusers draws first values from the global generator
+        return Denoiser(TextUNet(unet()), EDMScaling())
+
+
+def text_gradients(share: Sharing) -> dict[str, list[torch.Tensor]]:
+    """diffusers' U-Net: plain, with activations made again, and of which a low-rank change is trained."""
+    generator, found = torch_generator(3, "init"), {}
+    cond = Cond(text=torch.randn(3, 5, WIDTH, generator=generator, dtype=torch.float64))
+    for name in ("plain", "spare", "thin"):
+        net = text_network()
+        if name == "spare":
+            checkpoint_blocks(net)
+        if name == "thin":
+            with_low_rank(net, 2, torch_generator(4, "init"))
+        found[name] = gradients(net.double().train(), share, (4, 8, 8), cond=cond)
+    return found
 
 
 # ------------------------------------------------------------------ trainings
@@ -158,6 +181,19 @@ def task_gradients(folder: Path, group: Group) -> Any:
         torch.save(found, folder / "gradients.pt")
 
 
+def task_text(folder: Path, group: Group) -> Any:
+    gathering.LARGE = 1  # the weights that stay are tiny here
+    share = SpreadInShards(group, "cpu")
+    found = text_gradients(share)
+    if group.leads:
+        torch.save(found, folder / "text.pt")
+    thin = text_network()
+    with_low_rank(thin, 2, torch_generator(4, "init"))
+    share.keeps.keep(thin)
+    whole = [name for name, t in thin.state_dict().items() if not isinstance(t, DTensor)]
+    assert not whole, whole
+
+
 def task_wrong(folder: Path, group: Group) -> Any:
     """Gradients that are averaged, and that are not reduced at all."""
     right = Group.own_row_summed
@@ -207,7 +243,7 @@ def task_end(folder: Path, group: Group) -> Any:
 
 
 def task_refusals(folder: Path, group: Group) -> Any:
-    """What is said of forward mode, of a changed weight, of a weight of two layers, and of a lost shard."""
+    """What is said of forward mode, of a changed weight, of a weight of two layers, and of an old torch."""
     share, lab, said = SpreadInShards(group, "cpu"), small_lab(), []
     with lent(share, lab):
         shell = Metered(lab.net, "net", Meter(), 1.0, share)
@@ -222,11 +258,12 @@ def task_refusals(folder: Path, group: Group) -> Any:
     tied = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     tied[1].weight = tied[0].weight
     said.append(message(lambda: share.keeps.keep(tied)))
-    return said
-
-
-def task_damaged(folder: Path, group: Group) -> Any:
-    return message(lambda: task_go_on(folder, group))
+    known = torch.nan_to_num_
+    try:
+        torch.nan_to_num_ = None
+        return [*said, message(lambda: SpreadInShards(group, "cpu"))]
+    finally:
+        torch.nan_to_num_ = known
 
 
 def message(wrong: Any) -> str:

@@ -24,6 +24,7 @@ from shard_work import (
     held,
     networks,
     small_lab,
+    text_gradients,
 )
 from test_processes import environment
 
@@ -49,7 +50,9 @@ def on_processes(size: int, folder: Path, *tasks: str) -> list[dict[str, Any]]:
     for rank in range(size):
         place = {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         words = [sys.executable, str(WORK), str(folder), *tasks]
-        paths = ":".join([environment()["PYTHONPATH"], str(WORK.parent)])
+        paths = ":".join(
+            map(str, [environment()["PYTHONPATH"], WORK.parent, WORK.parents[1] / "text_to_image"])
+        )
         ranks.append(subprocess.Popen(words, env={**environment(), **place, "PYTHONPATH": paths}))
     assert [rank.wait(400) for rank in ranks] == [0] * size
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(size)]
@@ -76,6 +79,15 @@ def test_gradients_are_those_of_one_process(pair: tuple[Path, Any]) -> None:
     for name, tensors in expected.items():
         for one, other in zip(found[name], tensors, strict=True):
             torch.testing.assert_close(one, other.detach(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_gradients_of_a_text_network_are_those_of_one_process(tmp_path: Path) -> None:
+    on_processes(2, tmp_path, "text")
+    found = torch.load(tmp_path / "text.pt", weights_only=True)
+    for name, tensors in text_gradients(ALONE).items():
+        for one, other in zip(found[name], tensors, strict=True):
+            torch.testing.assert_close(one, other.detach(), rtol=1e-8, atol=1e-8)
 
 
 def test_a_gradient_that_is_averaged_or_not_reduced_would_be_seen(pair: tuple[Path, Any]) -> None:
@@ -225,10 +237,11 @@ def test_a_lost_shard_is_named(name: str, how: str, pair: tuple[Path, Any], tmp_
 
 def test_what_cannot_be_done_in_shards_is_refused(pair: tuple[Path, Any]) -> None:
     assert pair[1][0]["refusals"] == pair[1][1]["refusals"]
-    forward, changed, tied = pair[1][0]["refusals"]
+    forward, changed, tied, old = pair[1][0]["refusals"]
     assert "--shard: this method differentiates a network in forward mode" in forward
     assert "was changed between a forward pass and its backward pass" in changed
     assert "--shard: a weight of shape (2, 2) belongs to two layers of Sequential" in tied
+    assert "cannot train tensors in shards (TypeError: " in old and "install a newer one" in old
 
 
 def test_metadata_make_nothing_but_metadata(pair: tuple[Path, Any], tmp_path: Path) -> None:
