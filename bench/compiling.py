@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UsageError
+from bench.keeping import WHOLE, Keeping
 from bench.lab import Lab
 from bench.meter import ALONE, Sharing
 
@@ -31,6 +32,7 @@ class Compiled:
     """
 
     slack, processes = SLACK, 1
+    keeps: Keeping = WHOLE
 
     def __init__(self, backend: str = "inductor", *, graphs: bool = False) -> None:
         self.backend, self.graphs = backend, graphs

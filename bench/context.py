@@ -101,6 +101,7 @@ class RunContext:
         plain = deepcopy(init.plain)
         if scaling is not None:
             plain = plain.rescaled(scaling)
+        self.share.keeps.keep(plain)  # unless it is a copy of one that is kept
         cost = getattr(init, "cost", 1.0)
         shell = Metered(
             plain.to(self.device).eval().requires_grad_(trainable), role, self.meter, cost, self.share
@@ -114,7 +115,9 @@ class RunContext:
             raise ValueError(f"network role {role!r} is already taken")
         initialise(module, torch_generator(self.seed, "init", len(self.networks)))
         cost = 0.0 if example is None else forward_flops(module, example.cpu()) / self.reference_flops
-        shell = Metered(module.to(self.device).train(), role, self.meter, cost, self.share)
+        module = module.to(self.device).train()
+        self.share.keeps.keep(module)
+        shell = Metered(module, role, self.meter, cost, self.share)
         self.networks[role] = shell
         return shell
 
@@ -167,7 +170,9 @@ class RunContext:
         self.iteration, self.batches = state["iteration"], state["batches"]
         self._draws.clear()
         self.meter.load_state_dict(state["meter"])
+        keeps = self.share.keeps
         for role, weights in state["networks"].items():
-            self.networks[role].plain.load_state_dict(weights)
+            keeps.load(self.networks[role].plain, weights)
         for name, values in state["optimizers"].items():
-            self.optimizers[name].load_state_dict(values)
+            optimizer = self.optimizers[name]
+            optimizer.load_state_dict(keeps.fitted(values, optimizer))

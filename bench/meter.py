@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import Denoiser
-from baselines.diffusion.tangent import weight_derivative
+from bench.keeping import WHOLE, Keeping
 
 INPUT_BACKWARD = 1.0  # cost of a backward through frozen weights, in forwards
 WEIGHT_BACKWARD = 2.0  # cost of a backward that also gives weight gradients
@@ -33,10 +33,12 @@ class Sharing(Protocol):
     Attributes:
         slack: factor on the time that a step may take.
         processes: that share them.
+        keeps: how they keep the weights.
     """
 
     slack: float
     processes: int
+    keeps: Keeping
 
     def call(self, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
         """``module.method(*args)`` for a batch."""
@@ -49,6 +51,7 @@ class Alone:
     """All in this process, as it is written."""
 
     slack, processes = 1.0, 1
+    keeps: Keeping = WHOLE
 
     def call(self, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
         out: Tensor = getattr(module, method)(*args, **kwargs)
@@ -153,7 +156,7 @@ class Metered:
 
     def jvp(self, direction: dict[str, Tensor], *args: Any) -> Tensor:
         """Metered derivative along a direction in weight space: one forward, charged as three."""
-        out = weight_derivative(self.plain, direction, *args)
+        out = self.share.keeps.derivative(self.plain, direction, *args)
         self.meter.charge(self.role, len(out) * self.evaluations, self.cost * (1 + WEIGHT_TANGENT))
         return out
 

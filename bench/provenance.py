@@ -55,7 +55,9 @@ def packages() -> dict[str, str]:
     return found
 
 
-def provenance(lab: Lab, cell: Cell, processes: int = 1, compiled: bool = False) -> Provenance:
+def provenance(
+    lab: Lab, cell: Cell, processes: int = 1, compiled: bool = False, sharded: bool = False
+) -> Provenance:
     """Provenance of a cell's result, now."""
     sha, dirty, diff = code_state()
     protocol = cell.suite.protocol
@@ -72,6 +74,7 @@ def provenance(lab: Lab, cell: Cell, processes: int = 1, compiled: bool = False)
         threads=torch.get_num_threads(),
         processes=processes,
         compiled=compiled and cell.kind == "student",
+        sharded=sharded and cell.kind == "student",
         seeds={"train": cell.seed, "sample": protocol.seed, "curve": protocol.curve_seed},
         teacher_sha256=lab.teacher_sha256,
         teacher_form="network" if lab.exact is None else "exact",

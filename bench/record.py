@@ -145,6 +145,9 @@ class Provenance(Part):
     threads: int
     processes: int = Field(1, description="that shared the work of the cell")
     compiled: bool = Field(False, description="its training ran networks through torch.compile")
+    sharded: bool = Field(
+        False, description="its training kept weights and optimisers in shards over the processes"
+    )
     seeds: dict[str, int]
     teacher_sha256: str | None
     teacher_form: Literal["exact", "network", "unknown"]

@@ -48,6 +48,7 @@ class Request:
     processes: int | None = None
     checkpointing: bool = False
     compiled: bool = False
+    sharded: bool = False
     command: str = "bench run"
 
     def to_json(self) -> str:

@@ -42,6 +42,7 @@ class Bench:
     Attributes:
         processes: that share the work of each cell.
         compiled: whether networks are compiled for trainings.
+        sharded: whether the processes keep weights of trainings in shards.
     """
 
     lab: Lab
@@ -50,6 +51,7 @@ class Bench:
     command: str
     processes: int = 1
     compiled: bool = False
+    sharded: bool = False
 
 
 def surroundings(bench: Bench) -> dict[str, str | None]:
@@ -71,14 +73,10 @@ class CellStages:
     """The stages of one cell, in order; ``current`` names the one at work."""
 
     def __init__(self, bench: Bench, cell: Cell, folder: Path, events: Events) -> None:
-        self.lab, self.store, self.reporter, self.command = (
-            bench.lab.of(cell.suite),
-            bench.store,
-            bench.reporter,
-            bench.command,
-        )
+        self.lab, self.store = bench.lab.of(cell.suite), bench.store
+        self.reporter, self.command = bench.reporter, bench.command
         self.cell, self.folder, self.events, self.processes = cell, folder, events, bench.processes
-        self.compiled = bench.compiled
+        self.compiled, self.sharded = bench.compiled, bench.sharded
         self.made_with = surroundings(bench)
         self.current = "teacher"
         self.paths: dict[str, str] = {}
@@ -274,7 +272,7 @@ class CellStages:
         rows = [self.row(last, n, spent.get(str(n), training["cost"]["work"])) for n in steps]
         self.enter("curve")
         update = {"rows": rows, "curve": self.curve(snapshots), "cost": Cost(**training["cost"])}
-        self.processes = training["processes"][-1]
+        self.processes, self.sharded = training["processes"][-1], training["sharded"]
         made = self.bare_record(training["status"])
         return made.model_copy(update={**update, "notes": [*made.notes, *training["notes"]]})
 
@@ -288,7 +286,7 @@ class CellStages:
             rows=[],
             failure=failure,
             notes=[] if failure else list(self.lab.evaluator.notes),
-            provenance=provenance(self.lab, self.cell, self.processes, self.compiled),
+            provenance=provenance(self.lab, self.cell, self.processes, self.compiled, self.sharded),
             command=self.command,
         )
 

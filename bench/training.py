@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save as save_safetensors
+from torch import Tensor
 
 from baselines.diffusion.denoiser import Denoiser, Scaling
 from baselines.diffusion.ema import EMALaw, ema_update
@@ -25,6 +27,7 @@ from bench.atomic import write_atomic
 from bench.budget import Budget, watchdog
 from bench.context import RunContext
 from bench.errors import BenchError
+from bench.keeping import ONE_FILE, drop, latest
 
 SNAPSHOT_FRACTIONS = (0.0, *(2.0**-k for k in range(6, -1, -1)))  # of the work budget
 CHECKPOINT_SECONDS = 20.0
@@ -68,7 +71,7 @@ class Training:
         self.images, self.seconds, self.snapshots = 0, 0.0, 0
         self.history: list[dict[str, float]] = []
         self.status = "ok"
-        self.processes = [context.share.processes]
+        self.processes, self.keeps = [context.share.processes], context.share.keeps
 
     def run(self) -> None:
         """Train to the end of the budget, from the latest checkpoint if any, and write ``training.json``."""
@@ -125,17 +128,25 @@ class Training:
     def write_snapshot(self) -> None:
         """Weights to be evaluated, by step count, with the work and images behind them."""
         self.check_finite()
-        roles = {id(net.plain): role for role, net in self.context.networks.items()}
-        serves = {steps: roles[id(net.plain)] for steps, net in self.method.students().items()}
-        meta = {"serves": serves, "work": self.context.work, "images": self.images}
-        tensors = {
-            f"{role}/{name}": value.detach().contiguous()
-            for role in sorted(set(serves.values()))
-            for name, value in self.evaluated(role).state_dict().items()
-        }
-        blob = save_safetensors(tensors, {"snapshot": json.dumps(meta, sort_keys=True)})
+        meta = {"serves": self.serves(), "work": self.context.work, "images": self.images}
+        blob = save_safetensors(self.weights(), {"snapshot": json.dumps(meta, sort_keys=True)})
         path = self.folder / f"snapshot-{self.snapshots - 1}.safetensors"
         write_atomic(path, blob)
+
+    def serves(self) -> dict[int, str]:
+        """Roles of the students by step count."""
+        roles = {id(net.plain): role for role, net in self.context.networks.items()}
+        return {steps: roles[id(net.plain)] for steps, net in self.method.students().items()}
+
+    def weights(self) -> dict[str, Tensor]:
+        """Those of a snapshot, whole."""
+        return self.keeps.whole(
+            {
+                f"{role}/{name}": value
+                for role in sorted(set(self.serves().values()))
+                for name, value in self.evaluated(role).state_dict().items()
+            }
+        )
 
     def evaluated(self, role: str) -> Denoiser:
         """The network of a role as it is evaluated: its average, or the live one."""
@@ -145,16 +156,18 @@ class Training:
     def check_finite(self) -> None:
         """Raise Diverged naming the first weight that is not finite (the last finite checkpoint stays)."""
         for role, shell in self.context.networks.items():
-            for name, value in shell.plain.state_dict().items():
-                if not torch.isfinite(value).all():
-                    raise Diverged(
-                        f"iteration {self.context.iteration}: weight {name} of {role} is not finite"
-                    )
+            name = self.keeps.broken(shell.plain.state_dict())
+            if name is not None:
+                raise Diverged(f"iteration {self.context.iteration}: weight {name} of {role} is not finite")
 
     def save(self) -> None:
         """Write the checkpoint atomically."""
         self.check_finite()
-        state = {
+        self.keeps.write(self.folder, self.state())
+
+    def state(self) -> dict[str, Any]:
+        """All that ``resume`` needs."""
+        return {
             "context": self.context.state_dict(),
             "method": self.method.extra_state(),
             "averages": {role: average.state_dict() for role, average in self.averages.items()},
@@ -162,9 +175,6 @@ class Training:
             "history": self.history,
             "processes": self.processes,
         }
-        partial = self.folder / ".checkpoint.partial"
-        torch.save(state, partial)
-        partial.replace(self.folder / "checkpoint.pt")
 
     def resume(self) -> None:
         """Continue from the checkpoint, if there is one.
@@ -172,22 +182,23 @@ class Training:
         Raises:
             BenchError: the checkpoint cannot be read, or lacks something (a method's pairs, say).
         """
-        path = self.folder / "checkpoint.pt"
-        if not path.is_file():
-            return
+        place: Path | None = self.folder / ONE_FILE
         try:
-            state = torch.load(path, weights_only=True)
+            place = latest(self.folder)
+            if place is None:
+                return
+            state = self.keeps.read(place)
             self.context.load_state_dict(state["context"])
             self.method.load_extra_state(state["method"])
             for role, weights in state["averages"].items():
-                self.averages[role].load_state_dict(weights)
+                self.keeps.load(self.averages[role], weights)
             self.images, self.seconds, self.snapshots = state["counters"]
             self.history = state["history"]
             before: list[int] = state["processes"]
             self.processes = before if before[-1:] == self.processes else before + self.processes
         except Exception as error:
             raise BenchError(
-                f"{path}: damaged checkpoint ({type(error).__name__}: {error}); "
+                f"{place}: damaged checkpoint ({type(error).__name__}: {error}); "
                 f"delete {self.folder} to start over"
             ) from error
 
@@ -211,12 +222,13 @@ class Training:
             "work_by_nfe": self.method.work_by_nfe(),
             "history": self.history,
             "processes": self.processes,
+            "sharded": self.keeps.sharded,
             "notes": [f"trained by {', then by '.join(map(str, self.processes))} processes"]
             if len(self.processes) > 1  # rounding is that of neither alone
             else [],
         }
         write_atomic(self.folder / "training.json", json.dumps(result, indent=1) + "\n")
-        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+        drop(self.folder)
 
 
 def snapshot_files(folder: Path) -> list[Path]:

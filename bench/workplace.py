@@ -81,7 +81,8 @@ def open_runner(request: Request, suite: Suite, reporter: Reporter, *, patient: 
         spare_memory(lab)
     if request.compiled:
         check_compiler(lab)
-    bench = Bench(lab, store, reporter, request.command, compiled=request.compiled)
+    how = {"compiled": request.compiled, "sharded": request.sharded}
+    bench = Bench(lab, store, reporter, request.command, **how)
     memory = request.memory_mib and request.memory_mib * 2**20
     return Runner(bench, Apart(bench, memory) if request.isolate else None)
 

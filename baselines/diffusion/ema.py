@@ -31,7 +31,8 @@ def ema_update(average: nn.Module, live: nn.Module, decay: float) -> None:
     """Move ``average`` to ``decay * average + (1 - decay) * live``; buffers are copied."""
     source, target = [p.detach() for p in live.parameters()], [p.detach() for p in average.parameters()]
     if decay == 0:
-        torch._foreach_copy_(target, source)
+        for old, new in zip(target, source, strict=True):  # tensors in shards cannot be copied as a list
+            old.copy_(new)
     else:
         torch._foreach_lerp_(target, source, 1 - decay)
     for buffer, new in zip(average.buffers(), live.buffers(), strict=True):

@@ -6,7 +6,9 @@ Copies of a network checkpoint as it does. Source: Chen et al., 2016, arXiv:1604
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -37,6 +39,24 @@ def checkpoint_blocks(network: nn.Module) -> None:
 def checkpoints(network: nn.Module) -> bool:
     """Whether the blocks of a network forget their activations."""
     return any(
-        "forward" in vars(one) if isinstance(one, BLOCKS) else getattr(one, "gradient_checkpointing", False)
+        forgets(one) if isinstance(one, BLOCKS) else getattr(one, "gradient_checkpointing", False)
         for one in network.modules()
     )
+
+
+def forgets(block: nn.Module) -> bool:
+    """Whether ``checkpoint_blocks`` let this block forget its activations."""
+    own = vars(block).get("forward")
+    return isinstance(own, partial) and own.func is checkpoint
+
+
+def computes(block: Any) -> Callable[..., Any]:
+    """What a block computes, without what forgets its activations."""
+    found: Callable[..., Any] = block.forward.args[0] if forgets(block) else block.forward
+    return found
+
+
+def let_compute(block: Any, function: Callable[..., Any]) -> None:
+    """Put a function in the place of what a block computes; activations are forgotten as before."""
+    forgetting = forgets(block)
+    block.forward = partial(checkpoint, function, **block.forward.keywords) if forgetting else function

@@ -62,6 +62,12 @@ Compile = Annotated[
     bool,
     typer.Option("--compile", help="networks of trainings by torch.compile; numbers differ by rounding"),
 ]
+Shard = Annotated[
+    bool,
+    typer.Option(
+        "--shard", help="the processes of a cell keep weights and optimisers in shards; needs torchrun"
+    ),
+]
 FailFast = Annotated[bool, typer.Option(help="stop at the first failed cell")]
 
 
@@ -92,16 +98,21 @@ def run(
     processes: Processes = None,
     checkpointing: Checkpointing = False,
     compiled: Compile = False,
+    shard: Shard = False,
 ) -> None:
     """Run cells and print their leaderboard. Exit status 1 if a cell failed (the others ran)."""
     from bench import launch, request
 
-    asked = request.Request(
+    raise typer.Exit(launch.execute(request.Request(
         suite=suite, methods=tuple(method or ()), budget=budget, nfe=parse_steps(nfe), seeds=seeds, yes=yes,
         device=device, out=out, plugins=tuple(plugin or ()), metrics=tuple(metric or ()), isolate=isolate,
         memory_mib=plugin_memory, threads=threads, references=references, students=students, smoke=smoke,
         fail_fast=fail_fast, offline=offline, protocol=protocol, track=track, jobs=jobs, launcher=launcher,
         slurm=tuple(slurm or ()), processes=processes, checkpointing=checkpointing, compiled=compiled,
-        command=portable(sys.argv[1:]) if sys.argv[1:2] == ["run"] else f"bench run --suite {suite}",
-    )  # fmt: skip
-    raise typer.Exit(launch.execute(asked))
+        sharded=shard, command=command_of(suite),
+    )))  # fmt: skip
+
+
+def command_of(suite: str) -> str:
+    """The command as records print it."""
+    return portable(sys.argv[1:]) if sys.argv[1:2] == ["run"] else f"bench run --suite {suite}"

@@ -23,7 +23,7 @@ from bench.events import Events, Heartbeat
 from bench.lab import Lab
 from bench.making import Student, draw_block, load_released, load_snapshot, training_of
 from bench.stages import Bench, CellStages
-from bench.training import Training
+from bench.training import Progress, Training
 from metrics.measure import Seen
 from metrics.samples.source import BATCH
 
@@ -33,9 +33,11 @@ class Follower(Training):
 
     def write_snapshot(self) -> None:
         self.check_finite()
+        self.weights()  # rank 0 asks for this rank's part of them
 
     def save(self) -> None:
         self.check_finite()
+        self.keeps.assist(self.folder, self.state())
 
     def finish(self) -> None:
         """Rank 0 writes what was spent."""
@@ -51,8 +53,8 @@ class LeaderStages(CellStages):
     def _train(self, folder: Path) -> None:
         self.group.tell(("train", self.cell.id, str(folder.resolve())))
         report = Heartbeat(self.folder, self.events, self.reporter.training(self.cell.label))
-        calls = calls_of(self.compiled, self.lab.device)
-        training_of(self.lab, self.cell, folder, report, Spread(self.group, calls)).run()
+        share = share_of(self.group, self.lab, compiled=self.compiled, sharded=self.sharded)
+        train(self.lab, self.cell, folder, report, share, Training)
 
     def _block(
         self, snapshot: Student | None, steps: int, seed: int, count: int
@@ -69,15 +71,32 @@ class LeaderStages(CellStages):
         return evaluator.scores(looked_at(self.group, evaluator, samples))
 
 
-def follow(group: Group, lab: Lab, cells: dict[str, Cell], *, compiled: bool = False) -> None:
+def share_of(group: Group, lab: Lab, *, compiled: bool, sharded: bool) -> Spread:
+    """How the ranks share a training."""
+    if not sharded:
+        return Spread(group, calls_of(compiled, lab.device))
+    from bench.distributed.in_shards import SpreadInShards  # torch's tensors in shards load slowly
+
+    return SpreadInShards(group, lab.device.type)
+
+
+def train(lab: Lab, cell: Cell, folder: Path, report: Progress, share: Spread, kind: type[Training]) -> None:
+    """One rank's part in a training; the teacher's network is kept as the others are for its time."""
+    with share.keeps.lent(lab.net):
+        training_of(lab, cell, folder, report, share, kind).run()
+
+
+def follow(
+    group: Group, lab: Lab, cells: dict[str, Cell], *, compiled: bool = False, sharded: bool = False
+) -> None:
     """Take part in what rank 0 orders, until it says that this was all."""
     while (order := group.tell()) is not None:
         what, cell, *rest = order
         with suppress(Exception):  # rank 0 meets the same one and makes a record of it
             own = lab.of(cells[cell].suite)
             if what == "train":
-                share = Spread(group, calls_of(compiled, own.device))
-                training_of(own, cells[cell], Path(rest[0]), lambda *_: None, share, Follower).run()
+                share = share_of(group, own, compiled=compiled, sharded=sharded)
+                train(own, cells[cell], Path(rest[0]), lambda *_: None, share, Follower)
             elif what == "score":
                 assert isinstance(own.evaluator, InParts)
                 looked_at(group, own.evaluator, Path(rest[0]))

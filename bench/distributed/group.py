@@ -129,6 +129,25 @@ class Group:
         parts = flat.split([t.numel() for t in tensors])
         return [part.view_as(t) for part, t in zip(parts, tensors, strict=True)]
 
+    # ------------------------------------------------------------------ shards
+
+    def rows_of_all(self, mine: Tensor) -> Tensor:
+        """What each rank has ``[n]``, by rank ``[size, n]``."""
+        found = mine.new_empty(self.size, len(mine))
+        dist.all_gather(list(found.unbind()), mine)
+        return found
+
+    def own_row_summed(self, rows: Tensor) -> Tensor:
+        """The row ``[n]`` of this rank in the sum over ranks of ``rows [size, n]``.
+
+        Rows are exchanged and added up in the order of the ranks: gloo has no sum that is dealt out before
+        torch 2.8.
+        """
+        rows = rows.contiguous()
+        found = torch.empty_like(rows)
+        dist.all_to_all_single(found, rows)
+        return found.sum(0)
+
 
 def sendable(error: Exception) -> Exception:
     """An error that another process can read; one that cannot be sent becomes what it says."""

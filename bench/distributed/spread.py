@@ -7,6 +7,7 @@ together again, those of weights are summed, in one exchange for each call.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.func import functional_call
 
 from baselines.diffusion.cond import Cond
 from bench.distributed.group import Group
+from bench.keeping import Keeping, State, Whole
 from bench.meter import ALONE, Sharing
 
 
@@ -59,6 +61,16 @@ class SharedWeights(Function):
         return None, *ctx.group.summed(grads)
 
 
+class WholeOnAll(Whole):
+    """Whole weights on every rank; a checkpoint is removed when all have read it, or is read by none."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+
+    def read(self, place: Path) -> State:
+        return self.group.all_or_none(lambda: super(WholeOnAll, self).read(place))
+
+
 class Calls(nn.Module):
     """A module whose forward calls a method by name, so that its weights can be exchanged for that call."""
 
@@ -80,6 +92,7 @@ class Spread:
     def __init__(self, group: Group, calls: Sharing = ALONE) -> None:
         self.group, self.calls = group, calls
         self.slack, self.processes = calls.slack, group.size
+        self.keeps: Keeping = WholeOnAll(group)
 
     def call(self, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
         """``module.method(*args)`` for a batch, its rows shared out over the ranks.
@@ -91,14 +104,17 @@ class Spread:
         group, count = self.group, len(args[0])
         mine = [_mine(group, value, count) for value in args]
         named = {key: _mine(group, value, count) for key, value in kwargs.items()}
-        trained = {f"module.{n}": p for n, p in module.named_parameters() if p.requires_grad}
-        if trained and torch.is_grad_enabled():
-            weights = dict(zip(trained, SharedWeights.apply(group, *trained.values()), strict=True))
-            out = functional_call(Calls(module, self.calls), weights, (method, *mine), named)
-        else:
-            out = self.calls.call(module, method, *mine, **named)
-        whole: Tensor = AllRows.apply(out, group, count)
+        whole: Tensor = AllRows.apply(self._mine(module, method, mine, named), group, count)
         return whole
+
+    def _mine(self, module: nn.Module, method: str, args: list[Any], kwargs: dict[str, Any]) -> Tensor:
+        """The call for this rank's rows; in the backward pass weights receive the gradients of all."""
+        trained = {f"module.{n}": p for n, p in module.named_parameters() if p.requires_grad}
+        if not (trained and torch.is_grad_enabled()):
+            return self.calls.call(module, method, *args, **kwargs)
+        weights = dict(zip(trained, SharedWeights.apply(self.group, *trained.values()), strict=True))
+        out: Tensor = functional_call(Calls(module, self.calls), weights, (method, *args), kwargs)
+        return out
 
     def agreed(self, value: bool) -> bool:
         return bool(self.group.tell(value))

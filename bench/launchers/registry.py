@@ -42,4 +42,22 @@ def find_launcher(request: Request) -> Launcher:
         raise UsageError(f"--processes {request.processes}: give it with --launcher torchrun")
     if request.launcher != "local" and Group.asked_for():
         raise UsageError(f"--launcher {request.launcher}: torchrun started this process; leave it away")
+    if request.sharded:
+        check_shards(request)
     return LAUNCHERS[request.launcher](request)
+
+
+def check_shards(request: Request) -> None:
+    """Raise UsageError unless several processes train plain networks, whose weights can lie in shards."""
+    if request.launcher != "torchrun" and not Group.asked_for():
+        raise UsageError(
+            "--shard: shares the weights of a training out over several processes, and this is one; add "
+            "--launcher torchrun, or start the command with torchrun --nproc_per_node=N, N at least 2"
+        )
+    if request.processes == 1:
+        raise UsageError("--shard: --processes is 1, expected at least 2; leave one of the two away")
+    if request.compiled:
+        raise UsageError(
+            "--shard: gathers weights while a network runs, which --compile cannot trace; leave one of the "
+            "two away"
+        )

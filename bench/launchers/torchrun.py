@@ -61,7 +61,8 @@ class InGroup(Launcher):
             group.tell(None)
         else:
             bench = runner.bench
-            follow(group, bench.lab, {cell.id: cell for cell in cells}, compiled=bench.compiled)
+            how = {"compiled": bench.compiled, "sharded": bench.sharded}
+            follow(group, bench.lab, {cell.id: cell for cell in cells}, **how)
             records = []
         group.leave()
         return records
@@ -96,4 +97,5 @@ def identity(runner: Runner, cells: Sequence[Cell]) -> dict[str, Any]:
     """What must be the same on every rank, since it decides numbers."""
     made = {f"digest of {key}": value for key, value in surroundings(runner.bench).items()}
     versions = {"distillbench": __version__, "torch": torch.__version__}
-    return {**versions, **made, "cells": [cell.id for cell in cells]}
+    asked = {"--shard": runner.bench.sharded}
+    return {**versions, **made, **asked, "cells": [cell.id for cell in cells]}
