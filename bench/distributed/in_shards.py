@@ -48,7 +48,7 @@ class InShards:
             torch.nan_to_num_(weight.grad, nan=0.0)
             nn.utils.clip_grad_norm_([weight], 1.0)
             for kind in (torch.optim.Adam, torch.optim.AdamW):
-                kind([weight], lr=0.1, foreach=True).step()
+                kind([weight], lr=0.1, fused=True).step()
             ema_update(nn.ParameterList([deepcopy(weight)]), nn.ParameterList([weight]), 0.5)
         except Exception as error:
             said = (str(error).splitlines() or [""])[0][:200]

@@ -20,6 +20,7 @@ from baselines.streams import torch_generator
 from bench.budget import Budget
 from bench.cell import student_cells
 from bench.context import RunContext
+from bench.keeping import WHOLE, Keeping
 from bench.lab import Lab
 from bench.making import training_of
 from bench.meter import Meter, Metered, Sharing, denoiser_flops
@@ -64,13 +65,13 @@ class Adm:
 NARROW = {
     "model_channels": 32, "channel_mult": (2, 4), "num_blocks": 1, "attn_resolutions": (16,), "dropout": 0.0,
 }  # fmt: skip
-WHOLE = {
+PUBLISHED = {
     "model_channels": 192, "channel_mult": (1, 2, 3, 4), "num_blocks": 3, "attn_resolutions": (32, 16, 8),
     "dropout": 0.0,
 }  # fmt: skip
 SIZES = {
     ADM: Adm((3, 32, 32), 10, 8, NARROW),
-    IMAGENET64: Adm((3, 64, 64), 1000, 32, WHOLE, "cuda", torch.bfloat16),
+    IMAGENET64: Adm((3, 64, 64), 1000, 32, PUBLISHED, "cuda", torch.bfloat16),
 }
 
 
@@ -115,6 +116,7 @@ class Tape:
 
     slack: float = 1.0
     processes: int = 1
+    keeps: Keeping = WHOLE  # weights, in this process
     recording: bool = False
     calls: list[Call] = field(default_factory=list)
 
