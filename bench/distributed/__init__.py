@@ -1,1 +1,1 @@
-"""One cell on several processes: network calls are shared out by rows, all else is done by each of them."""
+"""One cell on several processes: network calls are shared out by rows, and weights too if they are asked."""

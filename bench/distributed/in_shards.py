@@ -50,7 +50,7 @@ class InShards:
             for kind in (torch.optim.Adam, torch.optim.AdamW):
                 kind([weight], lr=0.1, fused=True).step()
             ema_update(nn.ParameterList([deepcopy(weight)]), nn.ParameterList([weight]), 0.5)
-        except Exception as error:
+        except (AttributeError, NotImplementedError, TypeError) as error:
             said = (str(error).splitlines() or [""])[0][:200]
             raise BenchError(
                 f"--shard: torch {torch.__version__} cannot train tensors in shards "

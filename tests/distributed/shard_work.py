@@ -35,6 +35,7 @@ from bench.distributed.in_shards import SpreadInShards
 from bench.errors import BenchError
 from bench.lab import Lab
 from bench.making import training_of
+from bench.memory import PeakBytes, weight_bytes
 from bench.meter import Meter, Metered, Sharing
 from bench.suite import load_suite
 from bench.training import Training
@@ -225,7 +226,19 @@ def task_others(folder: Path, group: Group) -> Any:
 
 def task_digits(folder: Path, group: Group) -> Any:
     lab = Lab.open(load_suite("digits"))
-    return {one: first_steps(one, lab, SpreadInShards(group, "cpu"), 4) for one in ("sid", "dmd2[steps=1]")}
+    return {one: first_steps(one, lab, SpreadInShards(group, "cpu"), 4) for one in ("lcm", "dmd2[steps=1]")}
+
+
+def task_kept(folder: Path, group: Group) -> Any:
+    """Bytes of a forward pass at its peak, and left for the backward pass, over those of the weights."""
+    share = SpreadInShards(group, "cpu")
+    net = Denoiser(ResidualMLP(2, 256, 4).initialise(torch_generator(0, "init")), EDMScaling())
+    size = weight_bytes([net])
+    share.keeps.keep(net)
+    with PeakBytes() as counted:
+        out = share.call(net, "__call__", torch.ones(3, 2), 1.0)
+    assert out.requires_grad
+    return counted.peak / size, counted.live / size
 
 
 def task_bytes(folder: Path, group: Group) -> Any:

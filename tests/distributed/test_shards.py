@@ -65,7 +65,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str,
     alone = folder / "training"  # one process begins, two go on
     alone.mkdir()
     going_on(alone, small_lab(), ALONE, Training)
-    return folder, on_processes(2, folder, "gradients", "wrong", "methods", "go_on", "bytes", "refusals")
+    return folder, on_processes(
+        2, folder, "gradients", "wrong", "methods", "go_on", "bytes", "kept", "refusals"
+    )
 
 
 # ------------------------------------------------------------------ arithmetic
@@ -97,13 +99,15 @@ def test_a_gradient_that_is_averaged_or_not_reduced_would_be_seen(pair: tuple[Pa
         assert max(float((a - b).abs().max()) for a, b in zip(tensors, right, strict=True)) > 1e-3, kind
 
 
-def assert_same_steps(label: str, found: list[dict[str, Any]], expected: dict[str, Any]) -> None:
+def assert_same_steps(
+    label: str, found: list[dict[str, Any]], expected: dict[str, Any], weights: float = 1e-5
+) -> None:
     for rank in found:
         for one, other in zip(rank[label]["scalars"], expected["scalars"], strict=True):
             assert one == pytest.approx(other, **CLOSE)
         assert rank[label]["work"] == expected["work"]  # every rank counts the work of all
     assert found[0][label]["scalars"] == found[1][label]["scalars"]  # to the bit
-    assert found[0][label]["sums"] == pytest.approx(expected["sums"], rel=1e-5)
+    assert found[0][label]["sums"] == pytest.approx(expected["sums"], rel=weights)
     assert found[1][label]["sums"] == []  # whole weights are rank 0's, on their way to a file
 
 
@@ -124,7 +128,9 @@ def test_first_losses_of_the_other_methods(tmp_path: Path) -> None:
 def test_first_losses_of_a_convolutional_network(tmp_path: Path) -> None:
     found = [rank["digits"] for rank in on_processes(2, tmp_path, "digits")]
     for label in found[0]:
-        assert_same_steps(label, found, first_steps(label, Lab.open(load_suite("digits")), ALONE, 4))
+        expected = first_steps(label, Lab.open(load_suite("digits")), ALONE, 4)
+        # Adam's first steps make +-lr of gradients that are rounding alone
+        assert_same_steps(label, found, expected, weights=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (5, 3), (4, 2, 3, 3), (2, 0)])
@@ -151,6 +157,13 @@ def test_each_rank_holds_its_share_of_bytes(pair: tuple[Path, Any]) -> None:
     """Of parameters, averages and optimiser states; 2 divides the rows of every layer there."""
     whole = held(small_lab(), ALONE)
     assert [rank["bytes"] / whole for rank in pair[1]] == [0.5, 0.5]
+
+
+def test_whole_weights_are_there_for_one_layer_at_a_time(pair: tuple[Path, Any]) -> None:
+    """Of 19 layers; autograd keeps none of them."""
+    for rank in pair[1]:
+        peak, left = rank["kept"]
+        assert left < 0.02 and peak < 0.4
 
 
 # ------------------------------------------------------------------ checkpoints
