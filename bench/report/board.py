@@ -12,7 +12,7 @@ from bench.report.csv_ import csv_
 from bench.report.fit import fit_lines
 from bench.report.markdown import escape, markdown
 from bench.report.pareto import KINDS
-from bench.report.table import tables
+from bench.report.table import over_network, tables
 from bench.suite import Suite
 from bench.suite_protocol import SMOKE
 
@@ -74,7 +74,7 @@ def write_board(records: Sequence[Record], suite: Suite, folder: Path) -> list[P
 def _timed(records: Sequence[Record], suite: Suite) -> bool:
     """Whether a row of the suite's own version and protocol has a latency."""
     return any(
-        row.latency is not None and suite.primary in row.metrics
+        over_network(record, row) and suite.primary in row.metrics
         for record in records
         if (record.suite_version, record.protocol, record.status) == (suite.version, suite.protocol.id, "ok")
         for row in record.rows

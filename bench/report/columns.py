@@ -185,7 +185,11 @@ def notes(table: Table) -> list[str]:
         (students, "work counts forwards of the suite's reference network on one sample."),
         (
             any(line.latency is not None for line in lines),
-            "latency is the time of one sample over that of one teacher forward.",
+            "latency is the time of one sample over that of one forward of the teacher's network.",
+        ),
+        (
+            any(line.latency is None and line.teacher == "exact" and line.nfe for line in lines),
+            "no latency: none was taken, or over the closed form of the teacher, as older records have it.",
         ),
         *_measured_notes(lines, title),
         (students, "seeds: trainings in the row / trainings started."),

@@ -224,12 +224,18 @@ def _lines(records: list[Record], frame: Frame) -> list[Line]:
     ]
 
 
+def over_network(record: Record, row: Row) -> bool:
+    """Whether a latency stands beside a forward of the teacher's network; older ones had its closed form."""
+    timed = row.latency
+    return timed is not None and (timed.beside == "network" or record.provenance.teacher_form == "network")
+
+
 def _line(members: Sequence[tuple[Record, Row | None]], started: int, frame: Frame) -> Line:
     first, rows = members[0][0], [row for _, row in members if row is not None]
     valued = [values_of(r, row, frame.brought) | row.metrics for r, row in members if row is not None]
     keys = set.intersection(*map(set, valued)) if valued else set()
     metrics = {key: estimate([values[key] for values in valued], frame.aggregate) for key in sorted(keys)}
-    timed = [row.latency for row in rows if row.latency is not None]
+    timed = [row.latency for r, row in members if row and row.latency and over_network(r, row)]
     full = [row.throughput.images_per_s or 0.0 for row in rows if row.throughput is not None]
     peaks = [latency.peak_memory_mib for latency in timed if latency.peak_memory_mib is not None]
     primary = [row.metrics[frame.primary].values for row in rows if frame.primary in row.metrics]

@@ -52,6 +52,7 @@ def row(
             p90_ms=2.5 * nfe,
             teacher_forward_ms=1.9,
             ratio=2.0 * nfe / 1.9,
+            beside="network",
         ),
     )
 

@@ -8,11 +8,11 @@ import io
 import pytest
 from record_factory import provenance, record, references, row, value
 
-from bench.record import write_record
+from bench.record import Record, write_record
 from bench.report.csv_ import csv_
 from bench.report.describe import record_text
 from bench.report.markdown import markdown
-from bench.report.table import tables
+from bench.report.table import Line, tables
 from bench.suite import load_suite
 
 
@@ -76,3 +76,22 @@ def test_info_of_a_record_tells_its_speed(tmp_path) -> None:
     assert "512 MiB at its peak" in text and "1234 samples/s at batch 1 (throughput-bmax@1)" in text
     write_record(record("sid", [row(1, 9.0).model_copy(update={"latency": None})]), path)
     assert "Speed" not in record_text(path)
+
+
+def test_latencies_over_a_closed_form_are_not_mixed_in() -> None:
+    """Records of before timed the exact teacher, which is many times as fast as its network."""
+    new = row(1, 9.0)
+    assert new.latency is not None
+    old = new.model_copy(update={"latency": new.latency.model_copy(update={"beside": None, "ratio": 50.0})})
+    exact, network = provenance(), provenance(teacher_form="network")
+    both = [record("sid", [old]), record("sid", [new], seed=1)]
+    assert line_of(both).latency == pytest.approx(new.latency.ratio)
+    assert line_of([record("sid", [old], provenance=exact)]).latency is None
+    assert line_of([record("sid", [old], provenance=network)]).latency == 50.0
+
+
+def line_of(records: list[Record]) -> Line:
+    (table,) = tables(records, load_suite("gmm2d"))
+    (section,) = table.sections
+    (line,) = section.lines
+    return line
