@@ -183,14 +183,6 @@ def notes(table: Table) -> list[str]:
             "▲ clearly better than it, ≈ not separable, ▼ clearly worse.",
         ),
         (students, "work counts forwards of the suite's reference network on one sample."),
-        (
-            any(line.latency is not None for line in lines),
-            "latency is the time of one sample over that of one forward of the teacher's network.",
-        ),
-        (
-            any(line.latency is None and line.teacher == "exact" and line.nfe for line in lines),
-            "no latency: none was taken, or over the closed form of the teacher, as older records have it.",
-        ),
         *_measured_notes(lines, title),
         (students, "seeds: trainings in the row / trainings started."),
         (any(line.reported for line in lines), BESIDE),
@@ -206,6 +198,14 @@ def notes(table: Table) -> list[str]:
 def _measured_notes(lines: Sequence[Line], title: str) -> list[tuple[object, str]]:
     """Notes on columns that only some records fill, each with whether it applies."""
     return [
+        (
+            any(line.latency is not None for line in lines),
+            "latency is the time of one sample over that of one forward of the teacher's network.",
+        ),
+        (
+            any(line.latency is None and line.teacher == "exact" and line.nfe for line in lines),
+            "no latency: none was taken, or over the closed form of the teacher, as older records have it.",
+        ),
         (
             any(line.memory is not None for line in lines),
             "memory: weights of the networks called, and what one call of one sample allocates at its peak.",
