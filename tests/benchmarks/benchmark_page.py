@@ -11,9 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from timing import Took, told
+from timing import NOT, Took, told
 
-NOT = "not measured"
 MEASURED = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.json"
 HEAD = """# Speed
 

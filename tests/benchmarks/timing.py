@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+NOT = "not measured"
 Reference = Callable[[], Any] | None  # None: it is not here, so it is not measured
 
 
@@ -107,7 +108,7 @@ class Beside:
             aims=dict(aims or {}),
         )
         beside = [
-            f", {name} not measured" if ratio is None else f", {ratio:.3f} of {name}"
+            f", {name} {NOT}" if ratio is None else f", {ratio:.3f} of {name}"
             for name, ratio in ratios.items()
         ]
-        self.show(f"{part}: {what}: {'not measured' if own is None else told(own, unit)}{''.join(beside)}")
+        self.show(f"{part}: {what}: {NOT if own is None else told(own, unit)}{''.join(beside)}")
