@@ -1,30 +1,22 @@
-"""From finished runs to committed results: record files, the grid of samples, the board."""
+"""From finished runs to committed results: record files, first samples, the board."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from safetensors.numpy import load_file
 
-from baselines.datasets.mixtures import MIXTURES
-from baselines.datasets.scene_captions import captioned
-from baselines.datasets.scenes import SPLITS
 from bench.cli.options import portable
 from bench.errors import BenchError, UsageError
 from bench.record import Record, read_record, write_record
 from bench.report.board import write_board
 from bench.report.collect import collect, record_name
-from bench.report.pictures import sample_grid_png
-from bench.report.prompts import ROWS, prompt_grid_png
+from bench.report.prompts import ROWS
+from bench.report.samples import keep_samples
 from bench.store import read_json
 from bench.suite import Suite
 from bench.suite_protocol import SMOKE, CaptionProtocol
-
-PANELS = 12  # of the sample grid at most
-POINTS = 1500  # of a scatter panel
 
 
 def publish_runs(suite: Suite, runs: Path, records: Path, budget: str | None = None) -> list[Path]:
@@ -41,32 +33,23 @@ def publish_runs(suite: Suite, runs: Path, records: Path, budget: str | None = N
         raise BenchError(
             f"{runs}: no finished cell of {suite.id}" + (f" at budget {budget}" if budget else "")
         )
-    latest: dict[Path, Record] = {}  # of a cell that was made twice, by another code say
-    for record in sorted(taken.values(), key=lambda one: one.provenance.created):
+    latest: dict[Path, tuple[Record, Path]] = {}  # of a cell that was made twice, by another code say
+    for folder, record in sorted(taken.items(), key=lambda one: one[1].provenance.created):
         if record.protocol.endswith(SMOKE):
             raise UsageError(f"{runs}: {record.label} is of a smoke run, which is no result")
         command = portable(shlex.split(record.command)[1:])
-        latest[records / suite.name / file_name(record, suite)] = record.model_copy(
-            update={"command": command}
-        )
-    written = [path for path, record in latest.items() if not path.is_file() or read_record(path) != record]
-    for path in written:  # one that says the same keeps its bytes
-        write_record(latest[path], path)
+        path = records / suite.name / file_name(record, suite)
+        latest[path] = record.model_copy(update={"command": command}), folder
+    board, written = records.parent / suite.name, []
+    for path, (record, folder) in latest.items():
+        if not path.is_file() or read_record(path) != record:  # one that says the same keeps its bytes
+            write_record(record, path)
+            written.append(path)
+        if (record.suite_version, record.protocol) == (suite.version, suite.protocol.id):
+            most = ROWS if isinstance(suite.protocol, CaptionProtocol) else None
+            written += keep_rows(record, folder, runs, board, most)
     committed = collect(sorted((records / suite.name).glob("*.json")), suite)
-    board = records.parent / suite.name
-    tiles = sample_tiles(taken, runs)
-    if tiles:
-        written.append(grid_of(suite, tiles, board / "grid.png"))
     return [*written, *write_board(committed, suite, board)]
-
-
-def grid_of(suite: Suite, tiles: dict[str, np.ndarray], path: Path) -> Path:
-    """Samples side by side: of captions each beside its caption, else panel by panel."""
-    if isinstance(suite.protocol, CaptionProtocol):
-        split, seed = SPLITS[suite.protocol.split], suite.protocol.seed
-        captions = [captioned(split, seed, index).caption for index in range(ROWS)]
-        return prompt_grid_png(tiles, captions, path)
-    return sample_grid_png(tiles, path, modes=modes_of(suite))
 
 
 def with_preset(record: Record, folder: Path) -> Record:
@@ -82,32 +65,12 @@ def file_name(record: Record, suite: Suite) -> str:
     return f"{record_name(record)}{other}.json"
 
 
-def modes_of(suite: Suite) -> Any:
-    """Means and spread of a mixture suite, for its scatter panels; None for images."""
-    if suite.protocol.evaluator != "points":
-        return None
-    mixture = MIXTURES[suite.teacher]()
-    return mixture.means, mixture.std
-
-
-def sample_tiles(taken: dict[Path, Record], runs: Path) -> dict[str, np.ndarray]:
-    """Samples by "label, NFE": real data, the teacher's best row, then students by step count."""
-    order = {"anchor": 0, "teacher": 1, "student": 2, "solver": 3}
-    rows = [
-        (
-            order[record.kind],
-            row.steps if record.kind != "teacher" else -row.steps,
-            record.label,
-            row.nfe,
-            folder,
-        )
-        for folder, record in taken.items()
-        for row in record.rows
-        if record.kind in order and (record.kind != "anchor" or record.label == "real")
-    ]
-    tiles: dict[str, np.ndarray] = {}
-    for _, steps, label, nfe, folder in sorted(rows)[:PANELS]:
-        stage = read_json(folder / "stages.json")[f"samples-{abs(steps)}"]
-        name = f"{label}, NFE {nfe}" if steps else label
-        tiles[name] = load_file(runs / stage / "samples.safetensors")["samples"][:POINTS]
-    return tiles
+def keep_rows(record: Record, folder: Path, runs: Path, board: Path, most: int | None) -> list[Path]:
+    """Keep the first samples of a finished cell's rows, ``most`` of each; cleaned ones are left out."""
+    stages = read_json(folder / "stages.json") if (folder / "stages.json").is_file() else {}
+    kept = []
+    for row in record.rows:
+        path = runs / stages.get(f"samples-{row.steps}", "") / "samples.safetensors"
+        if path.is_file():
+            kept.append(keep_samples(record, row, load_file(path)["samples"][:most], board))
+    return [path for path in kept if path is not None]

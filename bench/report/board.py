@@ -56,7 +56,11 @@ def write_board(records: Sequence[Record], suite: Suite, folder: Path) -> list[P
             raise UsageError(
                 f"{folder}: {record.label}, seed {record.seed} is of a smoke run, which is no result"
             )
-    written = []
+    written: list[Path] = []
+    if (folder / "samples").is_dir():
+        from bench.report.samples import grid_png
+
+        written += filter(None, [grid_png(records, suite, folder)])
     for name, text in board_texts(records, suite, folder).items():
         write_atomic(folder / name, text)
         written.append(folder / name)

@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from baselines.datasets.scene_captions import captioned
-from baselines.datasets.scenes import HELD_OUT
 from bench.cli import main
 from bench.errors import BenchError, UsageError
-from bench.publishing import file_name, grid_of, publish_runs
+from bench.publishing import file_name, publish_runs
 from bench.record import read_record, write_record
 from bench.suite import load_suite
 
@@ -49,6 +47,7 @@ def test_board_is_written_beside_the_records(smoke: Path, tmp_path: Path) -> Non
         "curve.png",
         "pareto.png",
         "grid.png",
+        "samples",
     }
     assert (board / "grid.png").read_bytes().startswith(b"\x89PNG")
     assert "![quality against latency](pareto.png)" in (board / "README.md").read_text()
@@ -60,15 +59,21 @@ def test_board_is_written_beside_the_records(smoke: Path, tmp_path: Path) -> Non
     assert sorted(again) == sorted(set(written) - set(records))  # records that say the same keep their bytes
 
 
-def test_captions_stand_beside_what_was_made_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = {}
-    monkeypatch.setattr(
-        "bench.publishing.prompt_grid_png", lambda tiles, captions, path: drawn.update(c=captions)
-    )
-    suite = load_suite("shapes")
-    grid_of(suite, {}, tmp_path / "grid.png")
-    first = [captioned(HELD_OUT, suite.protocol.seed, index).caption for index in range(len(drawn["c"]))]
-    assert drawn["c"] == first and len(first) == 8
+def test_rows_published_apart_stand_in_one_grid(smoke: Path, tmp_path: Path) -> None:
+    suite, whole, board = load_suite("gmm2d"), tmp_path / "whole", tmp_path / "gmm2d"
+    shutil.copytree(smoke, whole)
+    for path in whole.glob("*/*/record.json"):
+        write_record(read_record(path).model_copy(update={"protocol": "gmm2d@1"}), path)
+    parts = [tmp_path / "students", tmp_path / "references"]
+    for part in parts:
+        shutil.copytree(whole, part)
+        for path in list(part.glob("*/*/record.json")):
+            if (read_record(path).kind == "student") != (part == parts[0]):
+                shutil.rmtree(path.parent)
+        publish_runs(suite, part, tmp_path / "records")
+    apart = (board / "grid.png").read_bytes()
+    publish_runs(suite, whole, tmp_path / "records")
+    assert (board / "grid.png").read_bytes() == apart
 
 
 def test_the_latest_of_two_records_of_a_cell_is_published(smoke: Path, tmp_path: Path) -> None:
