@@ -13,7 +13,7 @@ from bench.claims.verdicts import Verdict
 from bench.report.collect import collect, record_files
 from bench.report.markdown import escape
 from bench.shift_report import read_shift
-from bench.suite import load_suite, suite_names
+from bench.suite import Preset, WrapperPreset, load_suite, suite_names
 
 HEAD = (
     "# What the papers claim, and what the embedded suites show\n\n"
@@ -107,5 +107,6 @@ def tried(board: Board, claim: Claim, words: Words) -> str:
     """The note on this suite; without one, the tuning behind the suite's presets."""
     if board.suite.name in words.tried:
         return words.tried[board.suite.name]
-    presets = [(method, board.suite.methods.get(method)) for method in claim.methods]
+    known: dict[str, Preset | WrapperPreset] = {**board.suite.methods, **board.suite.wrappers}
+    presets = [(method, known.get(method)) for method in claim.methods]
     return "; ".join(f"{method}: {preset.tuning}" for method, preset in presets if preset) + "."

@@ -22,7 +22,7 @@ class LowersShift:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        return (self.base,)
+        return (self.base, "ddil")
 
     def check(self, board: Board, rules: Rules) -> Finding:
         steps = [n for n in board.suite.nfe if n >= 2]

@@ -48,7 +48,7 @@ Sort = Annotated[
 Filters = Annotated[
     list[str] | None, typer.Option("--filter", help="show lines like 'nfe<=4'; may be repeated")
 ]
-Write = Annotated[bool, typer.Option("--write", help="remake README.md, table.csv and curve.png")]
+Write = Annotated[bool, typer.Option("--write", help="remake README.md, table.csv and the pictures")]
 
 
 def leaderboard(

@@ -34,12 +34,22 @@ def board_texts(records: Sequence[Record], suite: Suite, folder: Path) -> dict[s
     intro = (
         f"# {escape(suite.title)}\n\n{escape(suite.about)}\n\n{picture}{grid}"
         f"Made by `bench leaderboard {suite.name} --write` from `../records/{suite.name}/`; "
-        "the numbers in full are in [table.csv](table.csv).\n\n"
+        "the numbers in full are in [table.csv](table.csv)."
+        f"{columns_link(suite, folder)}\n\n"
     )
     fits = fit_lines(records, suite)
     if fits:
         intro += FITTED + "\n\n" + "".join(f"- {escape(fit)}\n" for fit in fits) + "\n"
     return {"README.md": intro + markdown(made), "table.csv": csv_(made)}
+
+
+def columns_link(suite: Suite, folder: Path) -> str:
+    """Where columns are explained; empty where the documents do not lie beside the boards."""
+    docs = folder.parent.parent / "docs"
+    if not ((docs / "leaderboards.md").is_file() and (docs / "suites" / f"{suite.name}.md").is_file()):
+        return ""
+    page, reading = f"../../docs/suites/{suite.name}.md", "../../docs/leaderboards.md"
+    return f" Columns are explained by [the suite]({page}) and by [how to read a board]({reading})."
 
 
 def write_board(records: Sequence[Record], suite: Suite, folder: Path) -> list[Path]:
