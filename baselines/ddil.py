@@ -17,7 +17,7 @@ from pydantic import Field, create_model, model_validator
 from torch import Tensor
 
 from baselines.diffusion.cond import Cond
-from baselines.diffusion.reflection import Box, DynamicBox, StaticBox, Unbounded
+from baselines.diffusion.reflection import named_box
 from baselines.distiller import Batch, Context, Draws, Generator, Network, Settings, Space, Teacher
 from baselines.replay import ReplayBuffer
 from baselines.states import DATA, SOURCES, STUDENT, TEACHER, StateDistiller, join, take
@@ -55,13 +55,6 @@ class DDILConfig(Settings):
         return self
 
 
-def make_box(config: Any) -> Box:
-    """The threshold that the options name."""
-    static, dynamic = StaticBox(config.bound), DynamicBox(config.bound, config.quantile)
-    boxes: dict[str, Box] = {"static": static, "dynamic": dynamic, "off": Unbounded()}
-    return boxes[config.reflect]
-
-
 class DDIL(StateDistiller):
     """``DDIL.bind(Base)`` is the method; by itself this class wraps nothing and cannot be made."""
 
@@ -79,12 +72,14 @@ class DDIL(StateDistiller):
         changed: Any = {
             k: (known[k].annotation, Field(v, description=known[k].description)) for k, v in values.items()
         }
+        if base.NATIVE == STUDENT:  # it rolls out by itself, with no teacher step to mix in
+            changed["mixed"] = (float, Field(0.0, ge=0, le=0, description="0: DMD2 simulates by itself"))
         config = create_model(f"DDIL{base.Config.__name__}", __base__=(DDILConfig, base.Config), **changed)
         own = {"Config": config, "needs": base.needs, "__module__": cls.__module__}
         return type(f"DDIL{base.__name__}", (cls, base), own)
 
     def __init__(self, teacher: Teacher, config: Any, context: Context) -> None:
-        self.box = make_box(config)
+        self.box = named_box(config, latent=teacher.space.text is not None)
         super().__init__(teacher, config, context)
         self.buffers = {source: ReplayBuffer(config.capacity) for source in (TEACHER, STUDENT)}
         self.teaching = {TEACHER: 1.0, STUDENT: config.mixed}  # chance of a teacher step in rollouts
@@ -134,7 +129,7 @@ class DDIL(StateDistiller):
 
     @classmethod
     def generator(cls, students: Mapping[int, Any], config: Any, space: Space) -> Generator:
-        box = make_box(config)
+        box = named_box(config, latent=space.text is not None)
         return super().generator({n: box.wrap(net) for n, net in students.items()}, config, space)
 
     def extra_state(self) -> dict[str, Any]:

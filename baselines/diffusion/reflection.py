@@ -61,6 +61,22 @@ class DynamicBox:
         return Reflected(network, self)
 
 
+def named_box(config: Any, *, latent: bool) -> Box:
+    """The threshold that the options ``reflect``, ``bound`` and ``quantile`` name.
+
+    Raises:
+        ValueError: a box that nobody set, in a space of latents, which has none by nature.
+    """
+    if latent and config.reflect != "off" and "bound" not in config.model_fields_set:
+        raise ValueError(
+            f"option reflect: found {config.reflect!r} without a bound, among latents, which have no box; "
+            "give bound in their units or take reflect=off"
+        )
+    static, dynamic = StaticBox(config.bound), DynamicBox(config.bound, config.quantile)
+    boxes: dict[str, Box] = {"static": static, "dynamic": dynamic, "off": Unbounded()}
+    return boxes[config.reflect]
+
+
 @dataclass(frozen=True)
 class Reflected:
     """A network (metered or plain) whose estimates pass a box; the network inside stays as it is."""

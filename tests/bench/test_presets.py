@@ -14,7 +14,7 @@ from bench.catalog import METHODS
 from bench.cell import Cell, preset_for, student_cells, trainings
 from bench.cli import main
 from bench.errors import UsageError
-from bench.methods import Method, MethodRegistry, built_in
+from bench.methods import Method, MethodRegistry, built_in, typed_options
 from bench.presets import FOLDER, find_preset, named_presets, parse_presets
 from bench.selector import parse_selector
 from bench.suite import Suite, load_suite
@@ -207,3 +207,15 @@ def test_info_of_a_wrapper_shows_tuning_of_both(capsys: pytest.CaptureFixture[st
     for base in METHODS["ddil"].wraps:
         assert f"over {base}; tuning: {suite.methods[base].tuning}" in out
         assert f"bench info {base}" in out
+
+
+@pytest.mark.parametrize("suite", ["shapes", "coco2014-30k", "imagenet512"])
+def test_ddil_puts_no_box_around_latents(suite: str) -> None:
+    method, selector = MethodRegistry().resolve(parse_selector("ddil[base=lcm]"))
+    preset = preset_for(load_suite(suite), method)
+    assert typed_options(method, preset.options, selector).reflect == "off"
+
+
+def test_ddil_over_dmd2_takes_no_mixed_rollouts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--suite", "gmm2d", "--method", "ddil[base=dmd2,mixed=0.5]"]) == 2
+    assert "option 'mixed': found 0.5" in capsys.readouterr().err

@@ -269,3 +269,11 @@ RESUMED = [
 @pytest.mark.parametrize(("cls", "options", "strength"), RESUMED, ids=["lcm", "dmd", "ddil"])
 def test_resume_is_exact(teacher, cls, options, strength):
     check_resume(partial(build, cls, teacher, strength, **options))
+
+
+def test_a_box_of_pixels_is_refused_among_latents(teacher):
+    for options in ({}, {"reflect": "dynamic"}):
+        with pytest.raises(ValueError, match=r"reflect: found '\w+' without a bound, among latents"):
+            build(DDIL.bind(LCM), teacher, DRAWN, **options)
+    assert build(DDIL.bind(LCM), teacher, DRAWN, bound=3.0).box.bound == 3.0
+    assert build(DDIL.bind(LCM), teacher, DRAWN, reflect="off").bounded(teacher) is teacher
