@@ -103,8 +103,10 @@ def say_cells(
     from bench.cost.words import clock, hours
     from bench.report.text import compact
 
-    def elsewhere(units: float) -> str:
-        return hours(gpu_table().hours(gpu, units * reference.flops, half=reference.half)) if gpu else ""
+    def elsewhere(units: float) -> tuple[str, str]:
+        table, name, half = gpu_table(), gpu or "", reference.half
+        found = [of(name, units * reference.flops, half=half) for of in (table.hours, table.energy)]
+        return hours(found[0]), hours(found[1])
 
     typer.echo(f"{suite.id}: {len(lines)} cells, budget {budget}. {suite.about}")
     typer.echo(
@@ -113,17 +115,17 @@ def say_cells(
     )
     width = min(48, max(len(line.cell.label) for line in lines) + 2, shutil.get_terminal_size().columns // 2)
     head = f"{'cell':{width}}{'kind':10}{'training':>14}{'sampling':>12}{'time':>12}{'memory':>10}"
-    typer.echo(head + (f"{f'{gpu}-hours':>12}" if gpu else ""))
+    typer.echo(head + (f"{f'{gpu}-hours':>12}{'kWh':>9}" if gpu else ""))
     for line in lines:
         typer.echo(
             f"{line.cell.label:{width}}{line.cell.kind:10}{line.train_units:14,.0f}{line.sample_units:12,.0f}"
             f"{clock(line.seconds(speed)):>12}{memory(line.bytes(reference)):>10}"
-            + (f"{elsewhere(line.units):>12}" if gpu else "")
+            + ("{:>12}{:>9}".format(*elsewhere(line.units)) if gpu else "")
         )
     total, units = sum(line.seconds(speed) for line in lines), sum(line.units for line in lines)
     typer.echo(
         f"all: about {clock(total)} on this machine ({speed.device}; {speed.how}), {compact(units)} units"
-        + (f", {elsewhere(units)} {gpu}-hours" if gpu else "")
+        + (", {} {gpu}-hours and at most {} kWh".format(*elsewhere(units), gpu=gpu) if gpu else "")
         + "; training and sampling are in work units"
     )
 
@@ -151,14 +153,16 @@ def say_gpus(suite: Suite, lines: Sequence[Estimate], reference: Reference, gpu:
     units = sum(line.units for line in lines)
     typer.echo(
         f"GPU-hours, an estimate: FLOPs over {share:.0%} of the datasheet's peak "
-        f"({'fp16/bf16' if half else 'fp32'}, dense), one GPU; assumed from {table.utilisation.source}"
+        f"({'fp16/bf16' if half else 'fp32'}, dense), one GPU; assumed from {table.utilisation.source}; "
+        "energy: that of the board at its full power for the plan's hours"
     )
-    columns = ["plan", *(f"1 training, {name}" for name in suite.budgets)]
+    columns = ["plan", "kWh at most", *(f"1 training, {name}" for name in suite.budgets)]
     typer.echo(f"{'GPU':14}{'peak TFLOP/s':>16}" + "".join(f"{name:>{len(name) + 3}}" for name in columns))
     for name in [gpu.lower()] if gpu else table.gpus:
         one = table.find(name)
         values = [units, *(limits.work for limits in suite.budgets.values())]
         shown = [hours(table.hours(name, value * reference.flops, half=half)) for value in values]
+        shown.insert(1, hours(table.energy(name, units * reference.flops, half=half)))
         peak = f"{one.half:,g} {one.half_format}" if half else f"{one.fp32:,g} fp32"
         cells = "".join(f"{v:>{len(c) + 3}}" for v, c in zip(shown, columns, strict=True))
         typer.echo(f"{one.title:14}{peak:>16}{cells}   {one.source}")

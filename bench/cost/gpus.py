@@ -22,6 +22,7 @@ class Gpu(Part):
     half: float = Field(gt=0, description="fp16 or bf16 with fp32 accumulation")
     half_format: Literal["fp16", "bf16"]
     fp32: float = Field(gt=0, description="outside the tensor cores")
+    watts: float = Field(gt=0, description="most that the board draws")
     source: str
 
     def peak(self, half: bool) -> float:
@@ -50,6 +51,10 @@ class GpuTable(Part):
     def hours(self, name: str, flops: float, *, half: bool) -> float:
         """GPU-hours of so many FLOPs on one GPU; raises UsageError for an unknown name."""
         return flops / (self.find(name).peak(half) * self.utilisation.share(half)) / 3600
+
+    def energy(self, name: str, flops: float, *, half: bool) -> float:
+        """Kilowatt-hours of the board at its full power for ``hours``, as at most; raises as that does."""
+        return self.hours(name, flops, half=half) * self.find(name).watts / 1000
 
     def find(self, name: str) -> Gpu:
         """A GPU by name, whatever the case; raises UsageError naming the nearest one."""

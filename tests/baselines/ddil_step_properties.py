@@ -39,13 +39,18 @@ def draw(number: int, size: int) -> tuple[Tensor, Cond]:
 
 
 def make(
-    base: type[StateDistiller], wrap: bool = True, budget: float = 6000.0, **options: Any
+    base: type[StateDistiller],
+    wrap: bool = True,
+    budget: float = 6000.0,
+    kind: type[StateDistiller] | None = None,
+    **options: Any,
 ) -> tuple[Any, Rig]:
+    """The wrapper over a base method, or over a ``kind`` of it."""
     net = Denoiser(ResidualMLP(2, 16, 1), EDMScaling(0.5))
     net.model.initialise(torch_generator(0, "init"))  # type: ignore[operator]
     made = rig(net, shape=(2,), batch_size=BATCH, draw=draw, budget=budget)
     made.context.reference_flops = 1e6
-    cls = DDIL.bind(base) if wrap else base
+    cls = DDIL.bind(kind or base) if wrap else base
     return cls(made.teacher, cls.Config(**BASES[base], **options), made.context), made
 
 

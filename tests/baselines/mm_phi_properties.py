@@ -9,7 +9,7 @@ from mm_properties import SCENES, Scene, close
 from oracles import OracleContext, rig
 from torch import Tensor
 
-from baselines.auxiliary import Auxiliary
+from baselines.auxiliary import Auxiliary, InfinitesimalStep
 from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import Denoiser, EDMScaling, per_sample
 from baselines.distiller import Batch
@@ -81,6 +81,40 @@ def instant_is_the_first_step_of_alternating() -> None:
     assert 30 < errors[0] / errors[1] < 300, errors  # proportional to lambda
 
 
+def instant_descends_the_norm_of_the_moments() -> None:
+    """On an MLP, one batch for both: the gradient is that of ``m Lambda m``, where ``nu = 2 Lambda m``.
+
+    m is half of what the teacher's own loss descends in theta, with z_s constant; Lambda is 1 or Adam's.
+    """
+    for measured in (False, True):
+        method, context, (batch, _) = mlp_design("instant")
+        step, draws = InfinitesimalStep(method.phi, int(measured)), context.script
+        assert draws is not None
+        once = draws.script[:4]
+        if measured:
+            context.play(*once)
+            step.measure(method.error(batch, lambda state: state.x0, step))
+        context.play(*once)
+        state = method.draw_state(batch)
+        x_hat = state.estimate(method.student)
+        errors = method.weigh(state, step.error(x_hat, *state.land(x_hat)))
+        theta, student = list(step.weights.values()), list(method.student.plain.parameters())
+        grads = torch.autograd.grad(errors, theta, create_graph=True)
+        metric = [1 / (step.squares[n].sqrt() + 1e-8) if measured else 1.0 for n in step.weights]
+        terms = [(grad**2 / 4 * scale).sum() for grad, scale in zip(grads, metric, strict=True)]
+        expected = torch.autograd.grad(torch.stack(terms).sum(), student)
+
+        method.moments.phi = step
+        context.play(*once)
+        step.follow(method.error(batch, method.predict, step))
+        context.play(*once)
+        found = torch.autograd.grad(method.loss(method.draw_state(batch)), student)
+        size = max(float(e.abs().max()) for e in expected)
+        assert size > 0
+        wrong = max(float((f - e).abs().max()) for f, e in zip(found, expected, strict=True))
+        assert wrong < 1e-11 * size, (measured, wrong / size)
+
+
 def weight_derivative_is_a_finite_difference() -> None:
     method, _, _ = mlp_design("instant")
     net, generator = method.phi.plain, torch_generator(2, "init")
@@ -129,6 +163,7 @@ PROPERTIES = (
     instant_gradient_is_the_closed_form,
     instant_descends_to_the_root,
     instant_is_the_first_step_of_alternating,
+    instant_descends_the_norm_of_the_moments,
     weight_derivative_is_a_finite_difference,
     difference_keeps_its_digits,
 )

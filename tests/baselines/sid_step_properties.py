@@ -178,6 +178,66 @@ def check_optimizers(sid: ModuleType) -> None:
         assert group["weight_decay"] == 0
 
 
+def grads_at_step(optimizer: Any, network: Any) -> list[Tensor]:
+    """Filled, at the optimiser's step, with the gradients that it is given."""
+    taken: list[Tensor] = []
+    step = optimizer.step
+
+    def run() -> Any:
+        taken.extend(p.grad.clone() for p in network.plain.parameters() if p.grad is not None)
+        return step()
+
+    optimizer.step = run
+    return taken
+
+
+def check_nan_of_the_fake_score_leaves_its_loss(sid: ModuleType) -> None:
+    """A sample at which psi is nan counts as zero in psi's gradient; the divisor stays the batch."""
+    method, made = tiny_sid(sid)
+    batch, alive = made.context.next_batch(), torch.tensor([True, True, False, True])
+    with torch.no_grad():
+        x_g = method.generate(batch.cond, 4)
+    errors = method.fake.loss(x_g, batch.cond, made.context.draws()).sum(1)
+    (errors[alive].sum() / 4).backward()
+    expected = [p.grad.clone() for p in method.fake.network.plain.parameters()]
+    method.fake.network.plain.zero_grad()
+    made.context._draws.clear()
+
+    class Broken(Spy):
+        def forward(self, x: Tensor, sigma: Any, cond: Cond | None = None) -> Tensor:
+            out = super().forward(x, sigma, cond)
+            return torch.where(alive[:, None], out, torch.nan)
+
+    method.fake.network.plain = Broken(method.fake.network.plain).eval()
+    found = grads_at_step(method.fake_optimizer, method.fake.network)
+    logs = method.step(batch)
+    assert len(found) == len(expected) and any(grad.any() for grad in found)
+    for grad, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(grad, other, rtol=1e-4, atol=1e-6)
+    close(logs["fake_loss"] / errors[alive].mean(), 1.0, 1e-5)
+
+
+def check_gradients_are_made_finite(sid: ModuleType) -> None:
+    """At both optimisers nan is 0 and infinities are +-1e5 in gradients; what is finite stays."""
+    method, made = tiny_sid(sid, lr_fake=1e-2)
+    values = torch.tensor([torch.nan, torch.inf, -torch.inf])
+    networks = {"fake": method.fake.network, "student": method.student}
+    optimizers = {"fake": method.fake_optimizer, "student": method.optimizer}
+    found = {}
+    for role, network in networks.items():
+        weight = network.plain.model.out.weight
+        weight.register_hook(lambda g: torch.cat([values, g.flatten()[3:]]).reshape(g.shape))
+        found[role] = grads_at_step(optimizers[role], network)
+    method.step(made.context.next_batch())
+    for role, network in networks.items():
+        names = [name for name, _ in network.plain.named_parameters()]
+        grad = found[role][names.index("model.out.weight")].flatten()
+        assert grad[:3].tolist() == [0.0, 1e5, -1e5], role
+        rest = grad[3:]
+        assert bool(rest.isfinite().all()) and rest.any() and float(rest.abs().max()) < 1e5, role
+        assert all(bool(p.isfinite().all()) for p in network.plain.parameters())
+
+
 def check_sampler(sid: ModuleType) -> None:
     """One evaluation of the student: ``D(2.5 z, 2.5, cond)``."""
     method, made = tiny_sid(sid)

@@ -135,6 +135,23 @@ def unit_weight(patch: Patch) -> None:
     patch.setattr(moment_matching, "edm_weight", lambda sigma, sigma_data: torch.ones_like(sigma))
 
 
+def metric_without_root(patch: Patch) -> None:
+    def follow(self: InfinitesimalStep, loss: Tensor) -> None:
+        grads = self.gradient(loss)
+        if self.batches:
+            grads = {name: grad / (self.squares[name] + 1e-8) for name, grad in grads.items()}
+        self.nu = {name: -grad for name, grad in grads.items()}
+
+    patch.setattr(InfinitesimalStep, "follow", follow)
+
+
+def metric_forgotten(patch: Patch) -> None:
+    def follow(self: InfinitesimalStep, loss: Tensor) -> None:
+        self.nu = {name: -grad for name, grad in self.gradient(loss).items()}
+
+    patch.setattr(InfinitesimalStep, "follow", follow)
+
+
 def unmeasured_units(patch: Patch) -> None:
     def difference(self: InfinitesimalStep, z: Tensor, sigma: Tensor, cond: Cond) -> Tensor:
         return auxiliary.torch.zeros_like(z)
@@ -151,6 +168,9 @@ MUTANTS = [
     (direct_subtraction, mm_phi_properties.difference_keeps_its_digits),
     (wrong_sign, mm_phi_properties.instant_gradient_is_the_closed_form),
     (wrong_sign, mm_phi_properties.instant_is_the_first_step_of_alternating),
+    (wrong_sign, mm_phi_properties.instant_descends_the_norm_of_the_moments),
+    (metric_without_root, mm_phi_properties.instant_descends_the_norm_of_the_moments),
+    (metric_forgotten, mm_phi_properties.instant_descends_the_norm_of_the_moments),
     (one_batch_for_both, steps.instant_compares_two_batches),
     (trained_theta, steps.instant_moves_the_student_only),
     (student_first, steps.even_steps_move_phi_and_odd_ones_the_student),

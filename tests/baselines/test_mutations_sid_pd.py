@@ -1,20 +1,18 @@
-"""Plausible mistakes in SiD and PD: each must make at least one property fail.
-
-A mutant is the method's source with one fragment replaced, executed as a module of its own.
-"""
+"""Plausible mistakes in SiD and PD: each must make at least one property fail."""
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import ModuleType
 
+import pd_limit_properties
 import pd_properties
 import pd_stage_properties
 import pytest
 import sid_properties
 import sid_step_properties
+import sid_weight_properties
+from mutants import caught, mutant
 
 from baselines import progressive, sid
 
@@ -48,6 +46,17 @@ SID_STEP = {
     "fake loss averaged over pixels": ("pixel_sum(self.fake.loss", "pixel_mean(self.fake.loss"),
     "Adam with momentum": ('"betas": (config.beta1', '"betas": (0.9'),
     "loss scale forgotten": ("loss * config.loss_scale", "loss"),
+    "nan of the fake score leaves the divisor": ("/ len(errors)", "/ (~errors.isnan()).sum()"),
+    "gradients of psi not made finite": ("self.fake_optimizer, finite=True", "self.fake_optimizer"),
+    "gradients of theta not made finite": ("self.optimizer, finite=True", "self.optimizer"),
+}
+
+SID_WEIGHT = {
+    "omega of squares": ("(x_g - f_phi).abs()", "(x_g - f_phi).square()"),
+    "omega of the batch": ("pixel_mean((x_g - f_phi).abs())", "(x_g - f_phi).abs().mean().expand(len(x_g))"),
+    "omega of the fake score": ("normaliser(x_g, f_phi) *", "normaliser(x_g, f_psi) *"),
+    "omega of the networks' difference": ("normaliser(x_g, f_phi) *", "normaliser(f_psi, f_phi) *"),
+    "half of alpha": ("- alpha * delta)", "- 0.5 * alpha * delta)"),
 }
 
 PD_FORMULA = {
@@ -59,6 +68,24 @@ PD_FORMULA = {
     "second evaluation at a": ("state.b), state.b,", "state.b), state.a,"),
     "unweighted loss": ("truncated_snr_weight(state.a).to(error.dtype) * ", ""),
     "last node never drawn": ("[:-1].tolist()", "[: max(1, self.ladder[self.stage] - 1)].tolist()"),
+}
+
+PD_LIMITS = {
+    "first teacher not guided": (
+        "if self.stage else self.teacher.denoiser",
+        "if self.stage else self.teacher.net",
+    ),
+    "every teacher guided again": (
+        "self.previous if self.stage else self.teacher.denoiser",
+        "self.teacher.denoiser",
+    ),
+    "weights exchanged": ("per_sample(w1, d1) * d1", "per_sample(1 - w1, d1) * d1"),
+    "second evaluation at a": ("state.b), state.b,", "state.b), state.a,"),
+    "weight of v": ("truncated_snr_weight(state.a)", "(1 + truncated_snr_weight(state.a))"),
+    "one label for the batch": (
+        "d2 = teacher(ddim_step(state.x, d1, state.a, state.b), state.b, state.cond)",
+        "d2 = teacher(ddim_step(state.x, d1, state.a, state.b), state.b, state.cond[[0] * len(state.x)])",
+    ),
 }
 
 PD_STAGES = {
@@ -85,29 +112,12 @@ PD_STAGES = {
 }
 
 
-def mutant(original: ModuleType, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    source = inspect.getsource(original)
-    assert source.count(old) == 1, f"{original.__name__} has {source.count(old)} places {old!r}, expected 1"
-    module = ModuleType(f"{original.__name__}_mutant")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(compile(source.replace(old, new), module.__name__, "exec"), vars(module))
-    return module
-
-
-def caught(module: ModuleType, checks: Iterable[Callable[[ModuleType], None]]) -> str | None:
-    """Name of the first property that the module breaks."""
-    for check in checks:
-        try:
-            check(module)
-        except AssertionError:
-            return check.__name__
-    return None
-
-
 FAMILIES = [
     (sid, SID_FORMULA, sid_properties),
     (sid, SID_STEP, sid_step_properties),
+    (sid, SID_WEIGHT, sid_weight_properties),
     (progressive, PD_FORMULA, pd_properties),
+    (progressive, PD_LIMITS, pd_limit_properties),
     (progressive, PD_STAGES, pd_stage_properties),
 ]
 CASES = [

@@ -8,11 +8,12 @@ from types import ModuleType
 import pytest
 import sid_properties
 import sid_step_properties
+import sid_weight_properties
 from pydantic import ValidationError
 
 from baselines import sid
 
-CHECKS = sid_properties.PROPERTIES + sid_step_properties.PROPERTIES
+CHECKS = sid_properties.PROPERTIES + sid_step_properties.PROPERTIES + sid_weight_properties.PROPERTIES
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

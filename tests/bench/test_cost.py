@@ -257,13 +257,15 @@ def test_a_plan_needs_no_files(plan, adm):
     )
     (sid,) = [line for line in lines if line.startswith("sid ")]
     units = 100e6 + 150_000 + 8 * 5000
-    assert last_number(sid) == pytest.approx(units * adm.flops / (989.5e12 * 0.15) / 3600, rel=0.02)
+    hours_on_h100 = units * adm.flops / (989.5e12 * 0.15) / 3600
+    assert last_number(sid) == pytest.approx(0.7 * hours_on_h100, rel=0.02)  # kWh at 700 W
     assert "GiB" in sid and "years" in sid  # a CPU of 100 GFLOP/s
     (total,) = [line for line in lines if line.startswith("all: about")]
     first = next(i for i, line in enumerate(lines) if line.startswith("cell ")) + 1
     cells = [line for line in lines[first : lines.index(total)] if not line.startswith("real")]
-    found = float(re.search(r"([\d.,]+) H100-hours", total)[1].replace(",", ""))
-    assert found == pytest.approx(sum(map(last_number, cells)), rel=0.03)
+    found, energy = map(float, re.search(r"([\d.,]+) H100-hours and at most ([\d.,]+) kWh", total).groups())
+    assert energy == pytest.approx(sum(map(last_number, cells)), rel=0.03)
+    assert energy == pytest.approx(0.7 * found, rel=0.01)  # 700 W at most
     assert "matrix product at 100 GFLOP/s" in total
 
 
@@ -276,7 +278,8 @@ def test_a_plan_shows_budgets_in_gpu_hours_and_calls_them_estimates(plan, adm):
     a100 = lines[at + 3]
     full = [float(x.replace(",", "")) for x in a100.split("312 bf16")[1].split("NVIDIA")[0].split()]
     standard = 100e6 * adm.flops / (312e12 * 0.15) / 3600
-    assert full[1:] == pytest.approx([standard / 20, standard, standard * 10], rel=0.01)
+    assert full[1] == pytest.approx(0.4 * full[0], rel=0.01)  # 400 W at most
+    assert full[2:] == pytest.approx([standard / 20, standard, standard * 10], rel=0.01)
     assert lines[at + 7].startswith("not counted: ")
 
 
