@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Generic, TypeVar
+
+import numpy as np
+
+from baselines.teachers.captioned import CaptionedSource
 
 Batch = TypeVar("Batch")
 
@@ -25,3 +30,24 @@ class Ahead(Generic[Batch]):
         batch = self.draw(number, size) if waiting is None else waiting.result()
         self.coming = {(number + 1, size): self.pool.submit(self.draw, number + 1, size)}
         return batch
+
+
+class PicturesAhead:
+    """Captioned pictures (``CaptionedSource``) read and decoded one batch ahead; the training encodes them.
+
+    One training draws from it at a time: a batch of another seed begins anew.
+    """
+
+    def __init__(self, source: CaptionedSource) -> None:
+        self.source, self.seed = source, 0
+        self.ahead = Ahead(partial(source.batch, self.seed))
+
+    def batch(self, seed: int, iteration: int, size: int) -> tuple[np.ndarray | None, Sequence[str]]:
+        """Pictures and captions of a batch."""
+        if seed != self.seed:
+            self.seed, self.ahead = seed, Ahead(partial(self.source.batch, seed))
+        return self.ahead(iteration, size)
+
+    def captions(self, seed: int, iteration: int, size: int) -> Sequence[str]:
+        """The same captions alone; nothing is read for them."""
+        return self.source.captions(seed, iteration, size)

@@ -20,6 +20,7 @@ from bench.selector import parse_selector
 from bench.store import file_digest, read_json
 from bench.suite import load_suite
 from bench.training import Snapshot, snapshot_files
+from metrics.precision import tf32
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,17 @@ class LoadedRow:
                 row's number come back.
         """
         protocol = self.lab.suite.protocol
-        x = draw_samples(
-            self.generator,
-            self.lab.inputs,
-            seed=protocol.seed if seed is None else seed,
-            count=count,
-            steps=self.row.steps,
-            batch=protocol.batch,
-            device=self.lab.device,
-        )
-        return self.lab.evaluator.pixels(x)
+        with tf32(protocol.tf32):
+            x = draw_samples(
+                self.generator,
+                self.lab.inputs,
+                seed=protocol.seed if seed is None else seed,
+                count=count,
+                steps=self.row.steps,
+                batch=protocol.batch,
+                device=self.lab.device,
+            )
+            return self.lab.evaluator.pixels(x)
 
 
 def bare(network: Any) -> Any:

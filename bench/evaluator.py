@@ -46,6 +46,10 @@ class Evaluator(ABC):
         """Digests of what else decides scores, by name: the network of a CLIP score, say."""
         return {}
 
+    def drawn_from(self, *, anchor: bool) -> Mapping[str, str | None]:
+        """Digests of files that say what samples show, by name: captions, and an anchor's real pictures."""
+        return {}
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What records are to say of every row."""

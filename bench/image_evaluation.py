@@ -29,6 +29,7 @@ from bench.suite_protocol import SMOKE, PublishedProtocol
 from metrics.features.extractor import Extractor
 from metrics.measure import Measure, Seen, feed, load_reference, measures_of, merge, values_of
 from metrics.moments import Moments
+from metrics.precision import tf32
 from metrics.protocols.record import Pixels, Protocol
 from metrics.reference import Reference
 from metrics.samples.preparation import to_uint8
@@ -178,7 +179,7 @@ class LatentEvaluator(ImageEvaluator):
         return x.float().cpu().numpy()
 
     def images(self, samples: np.ndarray) -> ImageSource:
-        return DecodedImages(samples, self.decoder, self.pixel_law)
+        return DecodedImages(samples, self.decoder, self.pixel_law, fast=self.law.precision.tf32)
 
     def stored(self, data: Stored, rows: np.ndarray) -> np.ndarray:
         assert isinstance(data, StoredLatents)
@@ -186,11 +187,17 @@ class LatentEvaluator(ImageEvaluator):
 
 
 class DecodedImages(ImageSource):
-    """Images that a decoder makes of latents ``[N, C, H, W]``, batch by batch."""
+    """Images that a decoder makes of latents ``[N, C, H, W]``, batch by batch.
 
-    def __init__(self, latents: np.ndarray, decoder: Callable[[Tensor], Tensor], pixels: Pixels) -> None:
+    Args:
+        fast: whether the decoder may use TF32.
+    """
+
+    def __init__(
+        self, latents: np.ndarray, decoder: Callable[[Tensor], Tensor], pixels: Pixels, *, fast: bool
+    ) -> None:
         super().__init__(Path("samples"), len(latents), pixels)
-        self.latents, self.decoder = latents, decoder
+        self.latents, self.decoder, self.fast = latents, decoder, fast
         self.rule = pixels.rounding_decoded or pixels.rounding
 
     def labels(self) -> np.ndarray | None:
@@ -198,7 +205,8 @@ class DecodedImages(ImageSource):
 
     def _raw(self) -> Iterator[tuple[str, np.ndarray]]:
         for start in range(0, self.count, DECODED):
-            x = self.decoder(torch.from_numpy(self.latents[start : start + DECODED]))
+            with tf32(self.fast):  # the features of what it makes are computed outside
+                x = self.decoder(torch.from_numpy(self.latents[start : start + DECODED]))
             for image in to_uint8(x.cpu().numpy(), self.rule):
                 yield "samples", image
 

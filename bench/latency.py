@@ -22,6 +22,8 @@ from bench.lab import Lab
 from bench.memory import PeakBytes, weight_bytes
 from bench.record import Latency
 from bench.suite_protocol import SMOKE
+from metrics.precision import tf32
+from metrics.protocols.registry import shipped_protocols
 
 WARM_UP, TIMED = 10, 50  # calls; frozen by the protocols
 SMOKE_WARM_UP, SMOKE_TIMED = 1, 3  # of a run that is no result
@@ -80,8 +82,8 @@ def measured(protocol: str, generator: Generator, parts: Parts, lab: Lab, steps:
     warm_up, timed = (SMOKE_WARM_UP, SMOKE_TIMED) if smoke else (WARM_UP, TIMED)
     x = SampleNoise(0, range(batch), lab.space.shape, lab.device).initial() * lab.space.sigma_max
     cond = lab.evaluator.labels(range(batch)).to(lab.device)
-    own, beside = [], []
-    with torch.no_grad(), precision(lab.device):
+    own, beside, law = [], [], shipped_protocols()[protocol].precision
+    with torch.no_grad(), precision(lab.device), tf32(law.tf32):
         for number in range(warm_up + timed):
             elapsed = clock(call)
             forward = clock(lambda: lab.net(x, lab.space.sigma_max, cond))

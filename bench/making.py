@@ -13,6 +13,7 @@ from bench.meter import ALONE, Meter, Sharing, metered
 from bench.models import ReleasedStudent, released_student
 from bench.sampling import Team, draw_samples
 from bench.training import Progress, Snapshot, Training
+from metrics.precision import tf32
 
 Student = Snapshot | ReleasedStudent
 
@@ -58,7 +59,7 @@ def draw_block(
 ) -> tuple[Tensor, dict[str, float]]:
     """Samples of a block in model space, and the evaluations that this process counted, by role."""
     meter = Meter()
-    with meter.during("sample"):
+    with meter.during("sample"), tf32(cell.suite.protocol.tf32):
         x = draw_samples(
             generator_of(lab, cell, student, meter),
             lab.inputs,

@@ -68,14 +68,14 @@ def teacher_model(suite: Suite) -> TeacherModel:
 
 
 def open_teacher(suite: Suite, device: str = "cpu") -> OpenedTeacher:
-    """The teacher of a suite with its weights, for a device; it is on the CPU still.
+    """The teacher of a suite with its weights, for a device; all but pipelines are on the CPU still.
 
     Raises:
         AssetError: weights are missing, damaged, or of another network than the suite's.
     """
     if suite.pipeline is not None:
         text = open_text(suite.pipeline, device)
-        return OpenedTeacher(text_model(suite.pipeline, device), text.net.to("cpu"), text.sha256)
+        return OpenedTeacher(text_model(suite.pipeline, device), text.net, text.sha256)
     model = teacher_model(suite)
     if suite.model is None or suite.files is None:
         try:

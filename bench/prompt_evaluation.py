@@ -23,6 +23,7 @@ from bench.feature_network import feature_network
 from bench.files import find_file
 from bench.image_evaluation import DecodedImages
 from bench.kept_statistics import kept_statistics
+from bench.store import digest
 from bench.suite import Suite
 from bench.suite_protocol import SMOKE, PublishedProtocol
 from bench.text_models import open_text
@@ -61,6 +62,11 @@ class Judges:
             return read_captions(find_file(self.law.sampling.prompts.id), self.law)
         except ValueError as error:
             raise AssetError(str(error)) from error
+
+    @cached_property
+    def captions_sha256(self) -> str:
+        """Digest of the captions in their order, whatever file they came in."""
+        return digest(self.captions)
 
     @cached_property
     def extractor(self) -> Extractor:
@@ -180,7 +186,12 @@ class PromptedEvaluator(InParts, PicturesOfCaptions):
 
     @property
     def others_sha256(self) -> Mapping[str, str | None]:
-        return {"clip": self.judges.clip.sha256}
+        return {"clip": self.judges.clip.sha256, "captions": self.judges.captions_sha256}
+
+    def drawn_from(self, *, anchor: bool) -> Mapping[str, str | None]:
+        if anchor:
+            return {"pictures": self.reference_sha256}
+        return {"captions": self.judges.captions_sha256}
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -203,7 +214,8 @@ class PromptedEvaluator(InParts, PicturesOfCaptions):
 
     def pictures(self, samples: np.ndarray, pixels: Pixels) -> ImageSource:
         """Stored samples as pictures."""
-        return DecodedImages(samples, self.model.latents.decode, pixels)
+        fast = self.judges.law.precision.tf32
+        return DecodedImages(samples, self.model.latents.decode, pixels, fast=fast)
 
     def seen(self, samples: np.ndarray, start: int) -> list[Seen]:
         as_made = self.judges.pixels.model_copy(update={"crop": "none", "resize": None})

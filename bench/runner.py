@@ -16,12 +16,14 @@ from typing import Any
 
 from bench.atomic import write_atomic
 from bench.cell import Cell
+from bench.errors import AssetError
 from bench.events import EVENTS, Events, write_status
 from bench.failures import failure_of
 from bench.plugins.apart import Apart, noted
 from bench.record import Failure, Record, read_record, write_record
 from bench.stages import Bench, CellStages, surroundings
 from bench.store import explain_disk, locked, read_json
+from bench.training_data import training_data
 
 
 class Runner:
@@ -73,7 +75,12 @@ class Runner:
         return record
 
     def _made_from(self, cell: Cell) -> dict[str, Any]:
-        made = {"cell": cell.spec(), "with": surroundings(self.bench)}
+        data: dict[str, str | None]
+        try:
+            data = {**training_data(cell)}
+        except AssetError:  # the stage that needs it fails by the same sentence, so there is no result
+            data = {"data": None}
+        made = {"cell": cell.spec(), "with": {**surroundings(self.bench), **data}}
         return dict(json.loads(json.dumps(made)))  # as it reads from a file
 
     def run(self, cell: Cell) -> Record:
@@ -109,7 +116,9 @@ class Runner:
             events.write("interrupted", stage=stage.current)
             raise
         except Exception as error:
-            status, failure = failure_of(stage.current, self.store.lost(stage.paths.values()) or error)
+            status, failure = failure_of(
+                stage.current, self.store.lost(stage.paths.values()) or error, cell.suite
+            )
             events.write("failed", stage=stage.current, message=failure.message)
             return stage.bare_record(status, failure)
 

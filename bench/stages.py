@@ -29,6 +29,8 @@ from bench.sampling import device_class
 from bench.store import Store, file_digest, read_json
 from bench.suite_protocol import CaptionProtocol
 from bench.training import Snapshot, snapshot_files
+from bench.training_data import training_data
+from metrics.precision import tf32
 from metrics.statistics import summarise
 
 AROUND = frozenset({"text encoder", "autoencoder"})  # roles called around the sampler, not evaluations of it
@@ -108,6 +110,7 @@ class CellStages:
             "budget": cell.budget.model_dump(mode="json"),
             "seed": cell.seed,
             "teacher": [cell.suite.teacher, self.lab.teacher_sha256],
+            **training_data(cell),
             "code": self.made_with["training"],
             "device": self.made_with["device"],
             **cell.asked,
@@ -130,26 +133,25 @@ class CellStages:
 
     def sample(self, snapshot: Student | None, steps: int, seed: int, count: int) -> Path:
         """Samples ``0 .. count`` of a block, with the evaluations counted; content-addressed."""
-        protocol = self.cell.suite.protocol
+        cell, protocol = self.cell, self.cell.suite.protocol
         source = self.lab.teacher_sha256 if snapshot is None else file_digest(snapshot.path)
         inputs = {
             "source": source,
-            "what": self.cell.detail if self.cell.method is None else self.cell.method.cls.name,
-            "config": None if self.cell.config is None else self.cell.config.model_dump(mode="json"),
+            "what": cell.detail if cell.method is None else cell.method.cls.name,
+            "config": None if cell.config is None else cell.config.model_dump(mode="json"),
             "steps": steps,
             "seed": seed,
             "count": count,
             "labels": protocol.split if isinstance(protocol, CaptionProtocol) else protocol.labels,
-            "code": [
-                self.made_with["sampling"],
-                self.cell.method.closure_sha256 if self.cell.method else None,
-            ],
+            "code": [self.made_with["sampling"], cell.method.closure_sha256 if cell.method else None],
             "device": self.made_with["device"],
-            **self.cell.asked,
+            **self.lab.evaluator.drawn_from(anchor=cell.kind == "anchor"),
+            **cell.asked,
         }
 
         def make(folder: Path) -> None:
-            samples, nfe = self._draw(snapshot, steps, seed, count)
+            with tf32(protocol.tf32):
+                samples, nfe = self._draw(snapshot, steps, seed, count)
             save_file({"samples": np.ascontiguousarray(samples)}, folder / "samples.safetensors")
             write_atomic(folder / "nfe.json", json.dumps(nfe) + "\n")
 

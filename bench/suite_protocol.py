@@ -39,6 +39,11 @@ class OwnProtocol(Part):
         """What the headline is of the repeats."""
         return "mean"
 
+    @property
+    def tf32(self) -> bool:
+        """Whether a GPU may use TF32 to make samples: no law of an embedded suite allows it."""
+        return False
+
     def smoke(self, samples: int, batch: int | None) -> Self:
         """The same with few samples, under an id of its own."""
         sizes = {"samples": samples, "curve_samples": samples, "repeats": SMOKE_REPEATS}
@@ -166,6 +171,11 @@ class PublishedProtocol(Part):
     def aggregate(self) -> Literal["mean", "min"]:
         """What the headline is of the repeats."""
         return self.law.repeats.aggregate
+
+    @property
+    def tf32(self) -> bool:
+        """Whether a GPU may use TF32 to make samples."""
+        return self.law.precision.tf32
 
     @property
     def provisional(self) -> bool:

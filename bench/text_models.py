@@ -25,6 +25,7 @@ from baselines.teachers.stable_diffusion import (
     open_text_teacher,
     text_space,
 )
+from bench.ahead import PicturesAhead
 from bench.errors import AssetError
 from bench.files import find_file, is_here
 from bench.parts import Pipeline
@@ -135,7 +136,7 @@ def _source(data: str, pictures: str | None, side: int) -> CaptionedSource:
         return SOURCES[data]
     if pictures is None:
         return _complaining(lambda: CaptionList.open(find_file(data)))
-    return _complaining(lambda: CaptionedPictures.open(find_file(pictures), side))
+    return PicturesAhead(_complaining(lambda: CaptionedPictures.open(find_file(pictures), side)))
 
 
 def _guide(pipeline: Pipeline, device: str, net: Denoiser) -> Denoiser | None:

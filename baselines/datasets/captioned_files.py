@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import pickle
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,21 +71,8 @@ class CaptionedPictures:
 
     @staticmethod
     def open(path: Path, side: int) -> CaptionedPictures:
-        """Read the index.
-
-        Raises:
-            ValueError: no index, a line that is none, an empty caption, or a name out of the folder.
-        """
-        names, texts = [], []
-        for number, line in enumerate(lines_of(path / INDEX), 1):
-            name, text = entry(f"{path / INDEX}: line {number}", line)
-            if not (path / name).resolve().is_relative_to(path.resolve()):
-                raise ValueError(f"{path / INDEX}: line {number}: {name!r} leads out of the folder")
-            names.append(name)
-            texts.append(text)
-        if not names:
-            raise ValueError(f"{path / INDEX}: no pictures; expected a line for each")
-        return CaptionedPictures(path, names, texts, side)
+        """Read the index; raises ValueError as ``read_index`` does."""
+        return CaptionedPictures(path, *read_index(path), side)
 
     def batch(self, seed: int, iteration: int, size: int) -> tuple[np.ndarray, Sequence[str]]:
         """Pictures uint8 ``[N, 3, side, side]`` and captions of a batch, reshuffled every epoch."""
@@ -101,9 +87,11 @@ class CaptionedPictures:
         """One picture, uint8 ``[3, side, side]``; raises ValueError naming a file that is none."""
         file = self.path / self.names[row]
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                image = Image.open(io.BytesIO(file.read_bytes()), formats=FORMATS).convert("RGB")
+            # filters of warnings are those of all threads, and this one may read ahead: they stay as they are
+            found = Image.open(io.BytesIO(file.read_bytes()), formats=FORMATS)
+            if found.width * found.height > (Image.MAX_IMAGE_PIXELS or np.inf):
+                raise ValueError(f"{found.width} x {found.height} pixels, at most {Image.MAX_IMAGE_PIXELS:,}")
+            image = found.convert("RGB")
         except BROKEN as error:
             raise ValueError(f"{file}: not a whole image file ({error}); make it again") from error
         least = min(image.size)
@@ -123,6 +111,24 @@ def lines_of(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); expected UTF-8, one caption a line") from error
+
+
+def read_index(path: Path) -> tuple[list[str], list[str]]:
+    """Names and captions of a folder of pictures.
+
+    Raises:
+        ValueError: no index, a line that is none, an empty caption, or a name out of the folder.
+    """
+    names, texts = [], []
+    for number, line in enumerate(lines_of(path / INDEX), 1):
+        name, text = entry(f"{path / INDEX}: line {number}", line)
+        if not (path / name).resolve().is_relative_to(path.resolve()):
+            raise ValueError(f"{path / INDEX}: line {number}: {name!r} leads out of the folder")
+        names.append(name)
+        texts.append(text)
+    if not names:
+        raise ValueError(f"{path / INDEX}: no pictures; expected a line for each")
+    return names, texts
 
 
 def entry(where: str, line: str) -> tuple[str, str]:

@@ -73,7 +73,7 @@ class Beside:
             try:
                 own = list(blocks_of(StoredCell.open(folder, suite)))
             except AssetError as error:  # samples were deleted since
-                broken[number] = failure_of(STAGE, error)[1]
+                broken[number] = failure_of(STAGE, error, suite)[1]
                 continue
             places += [(number, steps) for steps, _ in own]
             blocks += [block for _, block in own]

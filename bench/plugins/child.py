@@ -130,7 +130,8 @@ def main(words: list[str]) -> int:
         stages.check()
     except BaseException as error:  # a plugin may raise SystemExit or KeyboardInterrupt
         cause = stages.store.lost(stages.paths.values()) or error
-        record = stages.bare_record(*failure_of(stages.current, blamed(cause, guard.restore())))
+        failure = failure_of(stages.current, blamed(cause, guard.restore()), cell.suite)
+        record = stages.bare_record(*failure)
     write_record(record, job.claim)
     return 0
 

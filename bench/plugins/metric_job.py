@@ -91,7 +91,7 @@ def block_values(
         try:
             yield block_value(block, evaluator, metric, tick)
         except (Exception, SystemExit) as error:
-            yield failure_of(STAGE, error)[1]
+            yield failure_of(STAGE, error, job.suite)[1]
 
 
 def block_value(block: Block, evaluator: Evaluator, metric: Brought, tick: Callable[[], Any]) -> float:

@@ -25,6 +25,7 @@ from bench.stages import AROUND, Bench
 from bench.store import Store, file_digest
 from bench.training import Snapshot
 from bench.verify.plugin_metrics import MeasuredAgain
+from metrics.precision import tf32
 
 SAME, ELSEWHERE = 1e-6, 0.02  # relative, of metrics on the record's own kind of machine and on another
 
@@ -105,16 +106,18 @@ class ScoredAgain:
 
     def draw(self, meter: Meter, steps: int, seed: int, count: int) -> np.ndarray:
         """Samples of a block as they are scored."""
-        x = draw_samples(
-            self.generator(meter),
-            self.lab.inputs,
-            seed=seed,
-            count=count,
-            steps=steps,
-            batch=self.cell.suite.protocol.batch,
-            device=self.lab.device,
-        )
-        return self.lab.evaluator.pixels(x)
+        protocol = self.cell.suite.protocol
+        with tf32(protocol.tf32):
+            x = draw_samples(
+                self.generator(meter),
+                self.lab.inputs,
+                seed=seed,
+                count=count,
+                steps=steps,
+                batch=protocol.batch,
+                device=self.lab.device,
+            )
+            return self.lab.evaluator.pixels(x)
 
     def evaluations(self, steps: int) -> float:
         """FLOPs of one sample over those of one call of its network, counted by torch itself."""

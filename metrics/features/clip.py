@@ -11,6 +11,8 @@ import open_clip
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import CenterCrop, Normalize
+from torchvision.transforms import Resize as Scaling
 
 from metrics.features.digest import checked_digest, misfit
 from metrics.features.extractor import Extra, Extractor, Features, full_precision
@@ -26,6 +28,7 @@ class ClipFeatures(Extractor):
     Attributes:
         model, pretrained: what open_clip calls the architecture and the weights.
         context: tokens of a caption, begin and end included; the rest is cut off.
+        side: height and width of images that need no scaling; None where the transform does not say.
 
     ``bpe`` is the file of its byte pairs; None for CLIP's own.
     """
@@ -46,6 +49,7 @@ class ClipFeatures(Extractor):
     ) -> None:
         self.network = network.to(device).eval().requires_grad_(False)
         self.transform = transform
+        self.side, self.normal = side_and_normal(transform)
         self.name, self.model, self.pretrained, self.sha256, self.device = (
             name, model, pretrained, sha256, device,
         )  # fmt: skip
@@ -55,9 +59,14 @@ class ClipFeatures(Extractor):
         self.tokenizer = open_clip.SimpleTokenizer(**own, context_length=self.context)
 
     def _forward(self, images: Tensor, extras: frozenset[Extra]) -> Features:
-        pictures = [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).cpu().numpy()]
-        pixels = torch.stack([self.transform(picture) for picture in pictures])
-        return Features(self.network.encode_image(pixels.to(self.device)).float())
+        return Features(self.network.encode_image(self.pixels(images.cpu()).to(self.device)).float())
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """What open_clip's transform makes of images, float32 ``[B, 3, S, S]``, on the CPU."""
+        if images.shape[2:] == self.side:  # nothing is scaled or cut: all at once are the same bits
+            return self.normal(images.contiguous().float().div(255))
+        pictures = [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).numpy()]
+        return torch.stack([self.transform(picture) for picture in pictures])
 
     def texts(self, captions: Sequence[str]) -> tuple[Tensor, int]:
         """Embeddings float32 ``[B, d]``, not normalised, and how many captions were cut to ``context``.
@@ -67,13 +76,35 @@ class ClipFeatures(Extractor):
         """
         if not captions:
             raise ValueError(f"{self.name}: expected one caption or more, found none")
+        tokens = [self.tokenizer.encode(caption) for caption in captions]
         with torch.inference_mode(), full_precision():
-            found = self.network.encode_text(self.tokenizer(list(captions)).to(self.device)).float()
-        return found, self.cut(captions)
+            found = self.network.encode_text(self.rows(tokens).to(self.device)).float()
+        return found, self._cut(tokens)
+
+    def rows(self, tokens: Sequence[Sequence[int]]) -> Tensor:
+        """Token ids ``[B, context]`` of captions, begin and end added, cut and padded as by open_clip."""
+        begin, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
+        cut = [[begin, *ids[: self.context - 2], end] for ids in tokens]
+        return torch.tensor([ids + [0] * (self.context - len(ids)) for ids in cut])
 
     def cut(self, captions: Sequence[str]) -> int:
         """How many captions are longer than the context."""
-        return sum(len(self.tokenizer.encode(caption)) + 2 > self.context for caption in captions)
+        return self._cut([self.tokenizer.encode(caption) for caption in captions])
+
+    def _cut(self, tokens: Sequence[Sequence[int]]) -> int:
+        return sum(len(ids) + 2 > self.context for ids in tokens)
+
+
+def side_and_normal(transform: Any) -> tuple[tuple[int, int] | None, Callable[[Tensor], Tensor]]:
+    """Height and width that open_clip's transform neither scales nor cuts, and its last step.
+
+    The size is None for another kind of transform, which is asked for every image.
+    """
+    match getattr(transform, "transforms", []):
+        case [Scaling() as scaling, CenterCrop() as cutting, *_, Normalize() as last]:
+            if scaling.size in (cutting.size[0], list(cutting.size), tuple(cutting.size)):
+                return tuple(cutting.size), last
+    return None, torch.nn.Identity()
 
 
 def load_clip(

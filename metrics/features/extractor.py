@@ -6,9 +6,9 @@ are a file that the caller names; nothing is downloaded here.
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from metrics.features.resize import Resize
+from metrics.precision import tf32
 
 
 class Extra(StrEnum):
@@ -117,12 +118,6 @@ class Extractor(ABC):
                 )
 
 
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
+def full_precision() -> AbstractContextManager[None]:
     """No TF32 inside: a GPU then gives the features of a CPU to float32 rounding. Settings are restored."""
-    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+    return tf32(False)

@@ -15,6 +15,7 @@ from bench.cli import main
 from bench.failures import failure_of
 from bench.record import Record, read_record
 from bench.stages import CellStages
+from bench.suite import load_suite, suite_names
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation of memory management"
@@ -59,15 +60,24 @@ def test_out_of_memory_is_a_failed_row_with_advice(tmp_path: Path, capsys, once)
     failure = found["sid"].failure
     assert failure is not None and found["sid"].status == "failed" and found["sid[alpha=1.0]"].status == "ok"
     assert (failure.stage, failure.kind) == ("distil", "out of memory")
-    for word in ("Tried to allocate 2.00 GiB", "--checkpointing", "batch", "precision"):
+    for word in ("Tried to allocate 2.00 GiB", "--checkpointing", "batch"):
         assert word in failure.message and word in said.out
     assert "\n" not in failure.message and "Traceback" not in said.out + said.err
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: 9")])
 def test_memory_of_the_host_too(error: Exception) -> None:
-    status, failure = failure_of("sample", error)
+    status, failure = failure_of("sample", error, load_suite("gmm2d"))
     assert (status, failure.kind) == ("failed", "out of memory") and "--checkpointing" in failure.message
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_advice_fits_the_suite(name: str) -> None:
+    """A suite file takes [model] and its precision only where it names a network, and no pipeline."""
+    suite = load_suite(name)
+    message = failure_of("distil", torch.OutOfMemoryError(FULL), suite)[1].message
+    assert ("under [model]" in message) is (suite.model is not None) and "a smaller batch" in message
+    assert "--checkpointing" in message and message.endswith("see docs/scale.md")
 
 
 def same_results(a: Record, b: Record) -> bool:

@@ -11,15 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from random_inception import photos, theirs, write_random_inception
 from timing import Beside, Took, processor_seconds
 
+from baselines.datasets.captioned_scenes import CaptionedScenes
+from baselines.datasets.scenes import HELD_OUT
 from baselines.diffusion.samplers import SOLVERS
 from baselines.generators import ODESolver
 from bench.lab import Lab
 from bench.sampling import draw_samples
 from bench.suite import load_suite
+from metrics.clip_score import clip_score
 from metrics.features.registry import load_extractor
+from metrics.features.shapes_clip import load_shapes_clip
 from metrics.features.stream import stream_moments
 from metrics.frechet import frechet_distance
 from metrics.moments import Moments, RunningMoments
@@ -138,4 +143,26 @@ def test_generate_and_measure(beside: Beside, tmp_path: Path, monkeypatch) -> No
         {"the forwards of both networks": forwards},
         aims={"the forwards of both networks": 1.05},
         rounds=1,
+    )
+
+
+def test_clip_score(beside: Beside) -> None:
+    """With open_clip's transform and tokenizer, which the two forwards are spared: their inputs are ready."""
+    clip = load_shapes_clip(None, None, "cpu")
+    scenes = CaptionedScenes(HELD_OUT, 7).rows(0, 256)
+    images, captions = torch.from_numpy(scenes.images), [one.caption for one in scenes.shown]
+    pictures = [Image.fromarray(image) for image in scenes.images.transpose(0, 2, 3, 1)]
+    pixels, tokens = torch.stack([clip.transform(one) for one in pictures]), clip.tokenizer(captions)
+
+    def forwards() -> None:
+        with torch.inference_mode():
+            clip.network.encode_image(pixels)
+            clip.network.encode_text(tokens)
+
+    beside(
+        PART,
+        f"CLIP score of {len(captions)} pictures of shapes and their captions",
+        lambda: clip_score(clip, [images], captions),
+        {"the forwards of both towers": forwards},
+        aims={"the forwards of both towers": 1.05},
     )

@@ -11,7 +11,7 @@ from PIL import Image
 from random_inception import photos, script
 
 from metrics.clip_score import clip_score, embed_pairs, r_precision
-from metrics.features.clip import load_clip
+from metrics.features.clip import load_clip, side_and_normal
 
 MODEL = "tiny-clip-of-the-tests"
 CONFIG = {
@@ -74,6 +74,36 @@ def test_captions_are_counted_as_cut_from_the_first_token_too_many(clip):
     assert clip.texts([fits])[1] == 0
     assert clip.texts([fits + " word"])[1] == 1
     assert clip.texts(["word " + fits, fits])[1] == 1
+
+
+def test_images_of_the_networks_size_are_prepared_at_once_to_the_same_bits(clip, monkeypatch):
+    images, seen, transform = photos(4, 2, size=32), [], clip.transform
+    expected = torch.stack([transform(Image.fromarray(x.permute(1, 2, 0).numpy())) for x in images])
+    monkeypatch.setattr(clip, "transform", lambda image: seen.append(image.size) or transform(image))
+    for given in (images, images.contiguous(memory_format=torch.channels_last)):
+        found = clip.pixels(given)
+        assert torch.equal(found, expected) and found.is_contiguous() and not seen
+    others = photos(2, 2, size=40)
+    assert clip.pixels(others).shape == (2, 3, 32, 32) and seen == [(40, 40)] * 2
+
+
+@pytest.mark.parametrize("steps", [[], [open_clip.transform.Resize(48), open_clip.transform.CenterCrop(32)]])
+def test_other_transforms_are_asked_for_every_image(steps):
+    known = open_clip.transform.image_transform(32, is_train=False)
+    assert side_and_normal(known)[0] == (32, 32)
+    other = type(known)([*steps, *known.transforms[2:]])
+    assert side_and_normal(other)[0] is None and side_and_normal(lambda image: image)[0] is None
+
+
+def test_captions_are_tokenised_once_as_open_clip_does(clip, monkeypatch):
+    """Begin, end and padding stand where its own tokenizer has them, whatever the length."""
+    captions = ["", *CAPTIONS, *(" ".join(["word"] * count) for count in (74, 75, 76))]
+    encode, seen, given = clip.tokenizer.encode, [], []
+    expected = clip.tokenizer(captions)
+    monkeypatch.setattr(clip.tokenizer, "encode", lambda caption: seen.append(caption) or encode(caption))
+    monkeypatch.setattr(clip.network, "encode_text", lambda rows: given.append(rows) or rows)
+    assert clip.texts(captions)[1] == 2 and seen == captions
+    assert torch.equal(given[0], expected) and given[0].dtype == expected.dtype
 
 
 def test_a_prefix_is_what_splicing_its_tokens_gives(clip):

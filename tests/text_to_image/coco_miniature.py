@@ -88,6 +88,17 @@ def write_prompted(path: Path) -> None:
         archive.writestr("coco10k/all_prompts.pkl", pickle.dumps([*CAPTIONS, LONG]))
 
 
+def rewritten(path: Path, *lists: object) -> None:
+    """DMD2's zip with other lists of captions."""
+    with zipfile.ZipFile(path) as archive:
+        pictures = {name: archive.read(name) for name in archive.namelist() if name.endswith(".jpg")}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in pictures.items():
+            archive.writestr(name, data)
+        for number, one in enumerate(lists):
+            archive.writestr(f"part{number}/all_prompts.pkl", pickle.dumps(one))
+
+
 def write_training(path: Path) -> None:
     """Captioned pictures as Hugging Face's imagefolder has them."""
     path.mkdir(parents=True, exist_ok=True)

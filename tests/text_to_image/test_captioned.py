@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from coco_miniature import NAME
+from PIL import Image
 from tiny_pipeline import CAPTIONS, CONTEXT, SIDE, WIDTH
 
+from baselines.datasets.captioned_files import CaptionedPictures
 from baselines.datasets.images import to_model
 from baselines.diffusion.guidance import FixedStrength, UniformStrength
 from baselines.streams import numpy_generator, torch_generator
 from baselines.teachers.captioned import SOURCES, Captioned, CaptionedLatents
 from baselines.teachers.stable_diffusion import TextTeacher
+from bench.ahead import PicturesAhead
+from bench.suite import load_suite
+from bench.text_models import text_model
 
 
 class Pictures:
@@ -74,3 +84,84 @@ def test_the_drawn_world_is_a_source() -> None:
 def test_a_fixed_strength_is_not_told(teacher: TextTeacher) -> None:
     assert CaptionedLatents(teacher, Pictures(), FixedStrength(4.0)).draw(0, 0, 2)[1].w is None
     assert teacher.condition(CAPTIONS[:2], 3.0).w.tolist() == [3.0, 3.0]
+
+
+# ---------------------------------------------------------------------- pictures in files
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five pictures of 20 x 30 pixels with captions."""
+    rng = np.random.default_rng(0)
+    for name in range(5):
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    lines = [json.dumps({"file_name": f"{n}.png", "text": CAPTIONS[n]}) for n in range(5)]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    return tmp_path
+
+
+class Noted:
+    """Pictures that note which batch was read by which thread."""
+
+    def __init__(self, source: CaptionedPictures) -> None:
+        self.source, self.read = source, threading.Semaphore(0)
+        self.readers: dict[tuple[int, int], int] = {}
+
+    def batch(self, seed: int, iteration: int, size: int) -> tuple[np.ndarray, Sequence[str]]:
+        self.readers[seed, iteration] = threading.get_ident()
+        self.read.release()
+        return self.source.batch(seed, iteration, size)
+
+    def captions(self, seed: int, iteration: int, size: int) -> Sequence[str]:
+        return self.source.captions(seed, iteration, size)
+
+
+def test_pictures_are_read_ahead_and_are_the_same(folder: Path) -> None:
+    source = CaptionedPictures.open(folder, 16)
+    noted = Noted(source)
+    ahead, here = PicturesAhead(noted), threading.get_ident()
+    for seed, iteration in ((0, 0), (0, 1), (0, 2), (1, 2), (0, 3)):
+        (images, texts), (expected, said) = (x.batch(seed, iteration, 2) for x in (ahead, source))
+        assert np.array_equal(images, expected) and list(texts) == list(said)
+    for _ in range(7):  # five that were asked for, and two that were read for nothing as the seed changed
+        assert noted.read.acquire(timeout=30)
+    by = {asked: reader == here for asked, reader in noted.readers.items()}
+    assert by[0, 0] and by[1, 2] and not by[0, 1] and not by[0, 2] and not by[1, 3]
+    assert ahead.captions(0, 1, 2) == source.captions(0, 1, 2)
+
+
+@pytest.mark.usefixtures("cache", "one_thread")
+def test_suites_with_pictures_read_them_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, readers, read = load_suite(NAME).pipeline, list[int](), threading.Semaphore(0)
+    assert pipeline is not None
+    picture = CaptionedPictures.picture
+
+    def noted(self: CaptionedPictures, row: int) -> np.ndarray:
+        readers.append(threading.get_ident())
+        read.release()
+        return picture(self, row)
+
+    monkeypatch.setattr(CaptionedPictures, "picture", noted)
+    text_model(pipeline).draw(0, 0, 1)
+    assert all(read.acquire(timeout=30) for _ in range(2)) and len(set(readers)) == 2
+
+
+def test_pictures_too_large_are_refused_and_filters_of_warnings_stay(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Filters are those of all threads: one that reads ahead must not change them under another."""
+    source, said, before = CaptionedPictures.open(folder, 16), "", warnings.filters[:]
+    seen: list[bool] = []
+    monkeypatch.setattr(Image, "open", lambda *given, open=Image.open, **named: (
+        seen.append(warnings.filters[:] == before) or open(*given, **named)
+    ))  # fmt: skip
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20 * 30)
+    assert source.picture(0).shape == (3, 16, 16) and seen == [True]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20 * 30 - 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(warnings, "warn", lambda *_, **__: None)  # as under Python's own filters
+        try:
+            source.picture(0)
+        except ValueError as error:
+            said = str(error)
+    assert said.endswith("0.png: not a whole image file (30 x 20 pixels, at most 599); make it again")

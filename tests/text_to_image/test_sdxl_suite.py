@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from coco_miniature import CAPTIONS, LONG, PICTURES, XL_NAME, records_of, smoke, write_lora
+from coco_miniature import CAPTIONS, LONG, PICTURES, XL_NAME, records_of, rewritten, smoke, write_lora
 from PIL import Image
 from safetensors.numpy import load_file
 from tiny_pipeline import edit
@@ -203,17 +201,6 @@ def test_students_are_asked_as_their_authors_ask(xl_cache: Path) -> None:
 
 
 # ---------------------------------------------------------------------- files that do not fit
-
-
-def rewritten(path: Path, *lists: object) -> None:
-    """The zip with other lists of captions."""
-    with zipfile.ZipFile(path) as archive:
-        pictures = {name: archive.read(name) for name in archive.namelist() if name.endswith(".jpg")}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in pictures.items():
-            archive.writestr(name, data)
-        for number, one in enumerate(lists):
-            archive.writestr(f"part{number}/all_prompts.pkl", pickle.dumps(one))
 
 
 class Payload:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny_pipeline import write_pipeline
 
+from baselines.diffusion.denoiser import Denoiser
 from baselines.diffusion.guidance import FixedStrength, GuidedDenoiser, UniformStrength
 from baselines.networks.low_rank import LowRank
 from bench.cell import reference_cells, student_cells
@@ -129,6 +131,28 @@ def test_methods_learn_their_own_guidance(folder: Path) -> None:
     assert other.inputs(0, range(1), lab.device)[1].w.tolist() == [own.pipeline.guidance - 1]
     with pytest.raises(ValueError, match="the suite has no pipeline"):
         load_suite("digits").teaching((1.0, 2.0))
+
+
+def test_a_lab_is_opened_once_for_each_guidance(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its unit is counted on the meta device, and the network stays where it is."""
+    counted: list[str] = []
+
+    def noted(net: Denoiser, *given: Any) -> int:
+        counted.append(next(net.parameters()).device.type)
+        return denoiser_flops(net, *given)
+
+    monkeypatch.setattr("bench.lab.denoiser_flops", noted)
+    own, opened = load_suite("shapes"), []
+    own = own.model_copy(update={"pipeline": own.pipeline.model_copy(update={"folder": str(folder)})})
+    lab = Lab.open(own)
+    monkeypatch.setattr("bench.lab.open_teacher", lambda *given: opened.append(given) or open_teacher(*given))
+    learning = own.teaching((2.0, 3.0))
+    other = lab.of(learning)
+    assert lab.of(own.teaching((2.0, 3.0))) is other and len(opened) == 1
+    assert lab.of(own.teaching((2.0, 4.0))) is not other and len(opened) == 2
+    assert set(counted) == {"meta"} and other.evaluator.pipeline == learning.pipeline
+    net = open_text(own.pipeline, "cpu").net  # as it is cached
+    assert lab.net is net and lab.reference_flops == denoiser_flops(net, lab.space.shape, lab.space.blank(1))
 
 
 def test_a_plain_solver_at_another_guidance_scale(folder: Path) -> None:
