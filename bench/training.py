@@ -93,11 +93,16 @@ class Training:
                 self.history.append(
                     {"iteration": self.context.iteration, "work": self.context.work, **scalars}
                 )
-            if now - saved > CHECKPOINT_SECONDS:
+            if self.is_due(now - saved):
                 self.save()
                 saved = time.monotonic()
             self.progress(self.context.progress, scalars)
         self.finish()
+
+    def is_due(self, seconds: float) -> bool:
+        """Whether a checkpoint is due, by the clock; by that of one process if all of them write it."""
+        late = seconds > CHECKPOINT_SECONDS
+        return self.context.share.agreed(late) if self.keeps.sharded else late
 
     def iterate(self) -> dict[str, float]:
         """One iteration of the method, its average and its accounting; returns the scalars."""
@@ -185,8 +190,9 @@ class Training:
         place: Path | None = self.folder / ONE_FILE
         try:
             place = latest(self.folder)
-            if place is None:
+            if not self.context.share.agreed(place is not None):  # a process that is late may see a new one
                 return
+            assert place is not None
             state = self.keeps.read(place)
             self.context.load_state_dict(state["context"])
             self.method.load_extra_state(state["method"])

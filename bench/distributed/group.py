@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import socket
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -17,8 +19,26 @@ from torch import Tensor
 from bench.errors import BenchError
 
 TIMEOUT = timedelta(minutes=30)  # of one exchange: longer than any step may take
+GRACE = timedelta(seconds=30)  # in which ranks that fail at the same place all get to say so
+POLL_SECONDS = 0.01
+TOGETHER, APART = "together", "apart"
 
 Made = TypeVar("Made")
+
+
+@dataclass
+class Log:
+    """What a rank has done with the others; ranks that stand at the same place have done as much.
+
+    Attributes:
+        exchanges: that it entered.
+        broken: whether it left one by an exception.
+        meetings: see ``Group.in_step``.
+    """
+
+    exchanges: int = 0
+    broken: bool = False
+    meetings: int = 0
 
 
 @dataclass(frozen=True)
@@ -26,10 +46,15 @@ class Group:
     """Processes numbered ``0 .. size``; rank 0 leads.
 
     Every method here is called by all of them, in the same order.
+
+    Attributes:
+        store: of keys and values that all ranks see, beside the exchanges.
     """
 
     rank: int
     size: int
+    store: Any = None
+    log: Log = field(default_factory=Log, compare=False)
 
     @staticmethod
     def asked_for() -> bool:
@@ -39,8 +64,18 @@ class Group:
     @staticmethod
     def join(device: str) -> Group:
         """Meet the others: NCCL between GPUs, gloo between CPUs."""
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=TIMEOUT)
-        return Group(dist.get_rank(), dist.get_world_size())
+        from torch.distributed.distributed_c10d import PrefixStore  # not there in every torch
+        from torch.distributed.rendezvous import rendezvous
+
+        store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+        # torchrun's store outlives its processes: those started again must not find what the last ones left;
+        # of several nodes each counts for itself how often it started
+        one_node = os.environ.get("LOCAL_WORLD_SIZE") == str(size)
+        start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if one_node else ""
+        backend, own = "nccl" if device.startswith("cuda") else "gloo", PrefixStore(f"group {start}", store)
+        dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=TIMEOUT)
+        name = Group(rank, size).tell(uuid4().hex)
+        return Group(rank, size, PrefixStore(name, store))
 
     def leave(self) -> None:
         """Part from the others."""
@@ -53,13 +88,13 @@ class Group:
     def tell(self, value: Any = None) -> Any:
         """What rank 0 says, on every rank (any value that pickles)."""
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        self._exchange(dist.broadcast_object_list, box, src=0)
         return box[0]
 
     def everyone(self, value: Any) -> list[Any]:
         """What each rank says, by rank."""
         said: list[Any] = [None] * self.size
-        dist.all_gather_object(said, value)
+        self._exchange(dist.all_gather_object, said, value)
         return said
 
     def agree(self, what: dict[str, Any]) -> None:
@@ -96,9 +131,42 @@ class Group:
         whole: list[Any] = []
         for n in range(len(makers)):
             box = [made.pop(n, None)]
-            dist.broadcast_object_list(box, src=n % self.size)
+            self._exchange(dist.broadcast_object_list, box, src=n % self.size)
             whole.append(box[0])
         return whole
+
+    def _exchange(self, exchange: Callable[..., Any], *args: Any, **how: Any) -> None:
+        self.log.exchanges += 1
+        try:
+            exchange(*args, **how)
+        except BaseException:
+            self.log.broken = True
+            raise
+
+    def in_step(self, what: str, *, failed: bool) -> bool:
+        """Whether all ranks ended something after the same exchanges, so that they can go on together.
+
+        They say it through the store, since a rank that is left alone in an exchange cannot answer another.
+
+        Args:
+            what: that they ended.
+            failed: on this rank; then it waits for the others no longer than they need to fail likewise.
+        """
+        self.log.meetings += 1
+        name = f"meeting {self.log.meetings}"
+        stand = f"broken on {self.rank}" if self.log.broken else f"{what} {self.log.exchanges}"
+        try:
+            self.store.set(f"{name} {self.rank}", stand)
+            if self.store.add(f"{name} there", 1) == self.size:
+                stands = {self.store.get(f"{name} {rank}") for rank in range(self.size)}
+                alike = len(stands) == 1 and not self.log.broken
+                self.store.compare_set(name, "", TOGETHER if alike else APART)
+            end = time.monotonic() + (GRACE if failed else TIMEOUT).total_seconds()
+            while not self.store.check([name]) and time.monotonic() < end:
+                time.sleep(POLL_SECONDS)
+            return self.store.compare_set(name, "", APART) == TOGETHER.encode()  # who is first decides
+        except RuntimeError:  # the process that holds the store is gone
+            return False
 
     # ------------------------------------------------------------------ rows
 
@@ -119,13 +187,13 @@ class Group:
         padded = mine.new_zeros(max(sizes), *mine.shape[1:])  # one size for all: that is what is exchanged
         padded[: len(mine)] = mine
         parts = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(parts, padded)
+        self._exchange(dist.all_gather, parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     def summed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The sum over ranks of each tensor, in one exchange."""
         flat = torch.cat([t.reshape(-1) for t in tensors])
-        dist.all_reduce(flat)
+        self._exchange(dist.all_reduce, flat)
         parts = flat.split([t.numel() for t in tensors])
         return [part.view_as(t) for part, t in zip(parts, tensors, strict=True)]
 
@@ -134,7 +202,7 @@ class Group:
     def rows_of_all(self, mine: Tensor) -> Tensor:
         """What each rank has ``[n]``, by rank ``[size, n]``."""
         found = mine.new_empty(self.size, len(mine))
-        dist.all_gather(list(found.unbind()), mine)
+        self._exchange(dist.all_gather, list(found.unbind()), mine)
         return found
 
     def own_row_summed(self, rows: Tensor) -> Tensor:
@@ -145,7 +213,7 @@ class Group:
         """
         rows = rows.contiguous()
         found = torch.empty_like(rows)
-        dist.all_to_all_single(found, rows)
+        self._exchange(dist.all_to_all_single, found, rows)
         return found.sum(0)
 
 

@@ -20,6 +20,7 @@ import torch
 
 from bench import __version__
 from bench.cell import Cell
+from bench.distributed.ending import RESTARTS, forget, started_again
 from bench.distributed.following import LeaderStages, follow
 from bench.distributed.group import Group
 from bench.errors import BenchError
@@ -29,9 +30,11 @@ from bench.record import Record
 from bench.request import Request
 from bench.runner import Runner, run_cells
 from bench.stages import surroundings
+from bench.store import read_json
 from bench.tracking import Opener
 
-RESTARTS = 3  # after the loss of a process: all go on from the checkpoint
+RANKS = "bench.launchers.ranks"  # the module that torchrun runs in each process
+REFUSAL = "refusal.json"  # beside the request: why the processes did not take part
 
 
 class InGroup(Launcher):
@@ -47,24 +50,43 @@ class InGroup(Launcher):
             torch.cuda.set_device(device)
         super().__init__(replace(request, device="cpu" if device == "auto" else device, isolate=False))
         self.speaks = self.here = os.environ["RANK"] == "0"
+        self.group: Group | None = None
 
     def watchers(self, opener: Opener | None, cells: Sequence[Cell]) -> list[Reporter]:
         return super().watchers(opener, cells) if self.speaks else [PlainReporter(lambda line: None)]
 
+    def join(self) -> Group:
+        """Meet the others."""
+        if self.group is None:
+            self.group = Group.join(self.request.device)
+        return self.group
+
     def run(self, runner: Runner, cells: list[Cell], watchers: Sequence[Reporter]) -> list[Record]:
-        group = Group.join(self.request.device)
+        group = self.join()
         runner.bench = replace(runner.bench, processes=group.size)
         group.agree(identity(runner, cells))
+        again = any(group.everyone(started_again()))
+        records: list[Record] = []
         if group.leads:
-            runner.stages = partial(LeaderStages, group=group)
-            records = run_cells(runner, cells, fail_fast=self.request.fail_fast)
-            group.tell(None)
+            records = self._led(group, runner, cells, again=again)
         else:
-            bench = runner.bench
-            how = {"compiled": bench.compiled, "sharded": bench.sharded}
-            follow(group, bench.lab, {cell.id: cell for cell in cells}, **how)
-            records = []
+            follow(group, runner.bench, {cell.id: cell for cell in cells})
         group.leave()
+        return records
+
+    def _led(self, group: Group, runner: Runner, cells: list[Cell], *, again: bool) -> list[Record]:
+        folders = [runner.store.cell_folder(cell.suite.id, cell.id) for cell in cells]
+        for folder in () if again else folders:
+            forget(folder)  # what another run noted
+        runner.stages = partial(LeaderStages, group=group)
+        try:
+            records = run_cells(runner, cells, fail_fast=self.request.fail_fast)
+        except Exception:  # between orders: the others wait for the next one
+            group.tell(None)
+            raise
+        group.tell(None)
+        for folder in folders:
+            forget(folder)
         return records
 
 
@@ -79,18 +101,29 @@ class Torchrun(Launcher):
         self.processes = request.processes or max(2, torch.cuda.device_count())
 
     def run(self, runner: Runner, cells: list[Cell], watchers: Sequence[Reporter]) -> list[Record]:
+        restarts = RESTARTS + len(cells)  # each cell may cost one, if a rank fails in it alone
         with tempfile.TemporaryDirectory(prefix="bench-ranks-") as place:
             job = Path(place) / "request.json"
             job.write_text(self.asked.to_json(), encoding="utf-8")
             words = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-            words += [f"--nproc-per-node={self.processes}", f"--max-restarts={RESTARTS}"]
-            ended = subprocess.run([*words, "-m", "bench.launchers.ranks", str(job)], check=False)
+            words += [f"--nproc-per-node={self.processes}", f"--max-restarts={restarts}"]
+            ended = subprocess.run([*words, "-m", RANKS, str(job)], check=False)
+            if (refusal := job.with_name(REFUSAL)).is_file():
+                raise refused(refusal)
         if ended.returncode:
             raise BenchError(
                 f"--launcher torchrun: the processes ended with status {ended.returncode} after "
-                f"{RESTARTS} restarts; what they printed says why. The same command resumes"
+                f"{restarts} restarts; what they printed says why. The same command resumes"
             )
         return [runner.record_of(cell) for cell in cells if runner.has_record(cell)]
+
+
+def refused(path: Path) -> BenchError:
+    """The error that kept the processes from taking part."""
+    said = read_json(path)
+    error = BenchError(said["message"])
+    error.status = said["status"]
+    return error
 
 
 def identity(runner: Runner, cells: Sequence[Cell]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tiny_pipeline import WIDTH, unet
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+import bench.training
 from baselines.diffusion.cond import Cond
 from baselines.diffusion.denoiser import Denoiser, EDMScaling
 from baselines.diffusion.edm2 import EDM2Denoiser
@@ -253,6 +254,30 @@ def task_go_on(folder: Path, group: Group) -> Any:
 def task_end(folder: Path, group: Group) -> Any:
     kind = Training if group.leads else Follower
     return going_on(folder / "training", small_lab(), SpreadInShards(group, "cpu"), kind, last=True)
+
+
+def task_clocks(folder: Path, group: Group) -> Any:
+    """Checkpoints of a whole training, always due by rank 0's clock and never by another's."""
+    bench.training.CHECKPOINT_SECONDS = -1.0 if group.leads else 1e9
+    share, lab, kind, saves = (
+        SpreadInShards(group, "cpu"),
+        small_lab(),
+        Training if group.leads else Follower,
+        0,
+    )
+
+    class Counted(kind):  # type: ignore[misc, valid-type]
+        def save(self) -> None:
+            nonlocal saves
+            saves += 1
+            super().save()
+
+    cell = cell_of("lcm", lab)
+    cell = replace(cell, budget=cell.budget.model_copy(update={"work": 1500.0}))
+    with lent(share, lab):
+        training = training_of(lab, cell, folder / "clocks", lambda *_: None, share, Counted)
+        training.run()
+    return {"saves": saves, "iterations": training.context.iteration, "snapshots": training.snapshots}
 
 
 def task_refusals(folder: Path, group: Group) -> Any:

@@ -66,7 +66,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str,
     alone.mkdir()
     going_on(alone, small_lab(), ALONE, Training)
     return folder, on_processes(
-        2, folder, "gradients", "wrong", "methods", "go_on", "bytes", "kept", "refusals"
+        2, folder, "gradients", "wrong", "methods", "go_on", "bytes", "kept", "clocks", "refusals"
     )
 
 
@@ -204,6 +204,13 @@ def test_snapshots_are_whole_files(pair: tuple[Path, Any], tmp_path: Path) -> No
         for name in plain.keys():  # noqa: SIM118
             assert made.get_tensor(name).shape == plain.get_tensor(name).shape
             assert made.get_tensor(name).isfinite().all()
+
+
+def test_one_clock_decides_when_all_ranks_write(pair: tuple[Path, Any]) -> None:
+    """If each went by its own, one would write while another iterates, and both wait for ever."""
+    first, second = (rank["clocks"] for rank in pair[1])
+    assert first == second and first["iterations"] > 5
+    assert first["saves"] >= first["iterations"]
 
 
 @pytest.mark.slow

@@ -13,10 +13,12 @@ from sample_files import noise
 from test_measure import Corners, corners, protocol
 from thread_group import ThreadGroup, on_ranks
 
+from bench.distributed.ending import Part
 from bench.distributed.following import LeaderStages, follow, looked_at
 from bench.distributed.group import sendable
 from bench.errors import BenchError
 from bench.image_evaluation import ImageEvaluator
+from bench.store import Store
 from metrics.measure import Seen
 from metrics.moments import Moments
 from metrics.protocols.record import Protocol
@@ -82,13 +84,15 @@ def test_rank_0_orders_and_the_others_take_part(block: Path) -> None:
     def run(group: ThreadGroup) -> list[dict[str, float]]:
         found, lab = [], SimpleNamespace(evaluator=evaluator())
         lab.of = lambda suite: lab
-        cell: Any = SimpleNamespace(id="c", suite=None)
+        cell: Any = SimpleNamespace(id="c", suite=SimpleNamespace(id="s"))
+        bench: Any = SimpleNamespace(lab=lab, store=Store(block.parent))
         if not group.leads:
-            follow(group, lab, {"c": cell})  # type: ignore[arg-type]
+            follow(group, bench, {"c": cell})
             assert lab.evaluator.__dict__["shown"] == [(128, 82)]
             return []
         stages = object.__new__(LeaderStages)
         stages.group, stages.cell, stages.lab = group, cell, lab  # type: ignore[assignment]
+        stages.part = Part(group, cell.suite, block.parent)
         found.append(stages._score(block, 0))
         stages.lab = SimpleNamespace(evaluator=whole)  # type: ignore[assignment]
         found.append(stages._score(block, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,17 @@ from bench.distributed.group import Group
 from bench.distributed.spread import Spread
 from bench.errors import BenchError
 from bench.lab import Lab
+from bench.launchers.torchrun import identity
 from bench.making import training_of
 from bench.meter import ALONE, Meter, Sharing
 from bench.methods import MethodRegistry
 from bench.progress import PlainReporter
+from bench.runner import Runner
 from bench.sampling import draw_samples
 from bench.stages import Bench, surroundings
 from bench.store import Store, read_json
 from bench.suite import load_suite
-from bench.training import Training
+from bench.training import CHECKPOINT_SECONDS, Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -184,6 +187,24 @@ def test_a_training_goes_on_with_another_number_of_processes(
     assert made["notes"] == [f"trained by {before}, then by {after} processes"]
 
 
+def test_a_rank_that_is_late_does_not_go_on_from_what_this_training_wrote(lab: Lab, tmp_path: Path) -> None:
+    """Rank 0 began without a checkpoint and may have written its first one by then."""
+    cell = cell_of("lcm", lab)
+
+    def begun(group: ThreadGroup) -> dict[str, float]:
+        kind = Training if group.leads else Follower
+        training = training_of(lab, cell, tmp_path, lambda *_: None, Spread(group), kind)
+        end = time.monotonic() + 1.0
+        while not (group.leads or (tmp_path / "checkpoint.pt").is_file() or time.monotonic() > end):
+            time.sleep(0.01)
+        training.resume()
+        training.save()
+        return training.iterate()
+
+    first, second = on_ranks(2, begun)
+    assert first == second
+
+
 def test_the_number_of_processes_does_not_decide_where_a_training_lies(lab: Lab, tmp_path: Path) -> None:
     bench = Bench(lab, Store(tmp_path), PlainReporter(lambda line: None), "bench run")
     assert surroundings(bench) == surroundings(replace(bench, processes=4))
@@ -210,11 +231,39 @@ def test_samples_are_the_same_bytes_for_any_number_of_processes(size: int, lab: 
 # ------------------------------------------------------------------ agreement
 
 
+@pytest.mark.parametrize(
+    ("where", "key"),
+    [("bench.launchers.torchrun.__version__", "distillbench"), ("torch.__version__", "torch")],
+)
+def test_a_rank_of_another_version_is_refused(
+    where: str, key: str, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(lab, Store(tmp_path), PlainReporter(lambda line: None), "bench run")
+    runner, cells = Runner(bench, None), [cell_of("sid", lab)]
+    found = [identity(runner, cells)]
+    monkeypatch.setattr(where, "0.0.1")
+    found.append(identity(runner, cells))
+    with pytest.raises(BenchError, match=rf"rank 1 on .*: {key} is 0\.0\.1, expected .* as on rank 0"):
+        on_ranks(2, lambda group: group.agree(found[group.rank]))
+
+
 def test_ranks_that_differ_are_refused() -> None:
     digests = [{"torch": "2.9", "digest of teacher": "aa"}, {"torch": "2.9", "digest of teacher": "bb"}]
     with pytest.raises(BenchError, match=r"rank 1 on .*: digest of teacher is bb, expected aa as on rank 0"):
         on_ranks(2, lambda group: group.agree(digests[group.rank]))
     assert on_ranks(2, lambda group: group.agree(digests[0])) == [None, None]
+
+
+def test_checkpoints_that_rank_0_writes_alone_need_no_agreement(lab: Lab, tmp_path: Path) -> None:
+    """One exchange for each iteration would be one too many (in shards all write: see test_shards.py)."""
+    cell = cell_of("sid", lab)
+
+    def due(group: ThreadGroup) -> list[bool]:
+        training = training_of(lab, cell, tmp_path, lambda *_: None, Spread(group))
+        object.__setattr__(group, "tell", lambda value: pytest.fail("an exchange for nothing"))
+        return [training.is_due(CHECKPOINT_SECONDS - 1), training.is_due(CHECKPOINT_SECONDS + 1)]
+
+    assert on_ranks(2, due) == [[False, True]] * 2
 
 
 def test_rank_0_decides_what_the_clock_says() -> None:

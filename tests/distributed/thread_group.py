@@ -30,6 +30,9 @@ class ThreadGroup(Group):
     def tell(self, value: Any = None) -> Any:
         return self.everyone(value)[0]
 
+    def in_step(self, what: str, *, failed: bool) -> bool:
+        return len(set(self.everyone(what))) == 1
+
     def collected(self, makers: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
         made = {n: make() for n, make in enumerate(makers) if n % self.size == self.rank}
         parts = self.everyone(made)

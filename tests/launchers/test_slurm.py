@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import stat
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +28,7 @@ from bench.record import Record, read_record, write_record
 from bench.request import Request, resolve
 from bench.store import Store
 from bench.suite import load_suite
+from bench.training import Training
 
 SBATCH = """#!/bin/sh
 n=$(ls {folder}/scripts | wc -l)
@@ -36,17 +39,21 @@ SACCT = """#!/bin/sh
 echo "JobID|State|NodeList"
 cat {folder}/states
 """
+SCONTROL = """#!/bin/sh
+echo "$@" >> {folder}/orders
+"""
 
 
 class Cluster:
-    """Stubs of sbatch and sacct: scripts are kept, states are what a file says."""
+    """Stubs of sbatch, sacct and scontrol: scripts and orders are kept, states are what a file says."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "scripts").mkdir()
         (folder / "bin").mkdir()
         self.states({})
-        for name, text in (("sbatch", SBATCH), ("sacct", SACCT), ("srun", "#!/bin/sh\n")):
+        stubs = {"sbatch": SBATCH, "sacct": SACCT, "scontrol": SCONTROL, "srun": "#!/bin/sh\n"}
+        for name, text in stubs.items():
             path = folder / "bin" / name
             path.write_text(text.format(folder=folder))
             path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -176,6 +183,64 @@ def test_a_job_takes_its_cell_to_a_record_and_says_how_to_go_on(
     other = CellJob(job.request, "0" * 16)
     with pytest.raises(BenchError, match=r"expected 0{16}: a file was changed during the run"):
         other()
+
+
+@pytest.fixture
+def in_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Runs what a job of the cluster would, in this process; signals have their handlers again at the end."""
+    from submitit.core.submission import process_job
+
+    def work(job: int) -> None:
+        monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+        monkeypatch.setenv("SLURM_JOB_ID", str(job))
+        process_job(tmp_path / "runs" / "slurm")
+
+    known = {one: signal.getsignal(one) for one in (signal.SIGUSR2, signal.SIGTERM, signal.SIGCONT)}
+    yield work
+    for one, handler in known.items():
+        signal.signal(one, handler)
+
+
+def test_a_job_at_its_time_limit_is_put_back_and_goes_on_from_its_checkpoint(
+    tmp_path: Path, cluster: Cluster, in_a_job: Callable[[int], None], one_thread: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The signal that Slurm sends before the limit comes in the middle of the training."""
+    from submitit.core.utils import DelayedSubmission
+
+    minute = {"[protocol]": "[resources.default]\nminutes = 1\n\n[protocol]"}
+    request = Request(
+        suite=str(tiny_suite(tmp_path, **minute)), methods=("sid",), nfe=(1,), references=False, device="cpu",
+        launcher="slurm", threads=1, out=tmp_path / "runs",
+    )  # fmt: skip
+    iterations: list[int] = []
+    iterate, submit = Training.iterate, Slurm._submitted
+
+    def iterated(self: Training) -> dict[str, float]:
+        iterations.append(self.context.iteration)
+        if len(iterations) == 6:
+            signal.raise_signal(signal.SIGUSR2)
+        return iterate(self)
+
+    def submitted(self, runner, cell):  # type: ignore[no-untyped-def]
+        job = submit(self, runner, cell)
+        with pytest.raises(SystemExit):
+            in_a_job(100)
+        assert (tmp_path / "orders").read_text() == "requeue 100\n" and not job.paths.result_pickle.exists()
+        assert DelayedSubmission.load(job.paths.submitted_pickle)._timeout_countdown == slurm.TIME_LIMITS - 1
+        in_a_job(100)  # as Slurm does when its turn comes again
+        return job
+
+    monkeypatch.setattr(Training, "iterate", iterated)
+    monkeypatch.setattr(Slurm, "_submitted", submitted)
+    cluster.states({100: "COMPLETED"})
+    _, todo, _ = resolve(request)
+    bench = Bench(tmp_path / "runs")
+    (found,) = Slurm(request).run(bench, todo, [PlainReporter(lambda line: None)])  # type: ignore[arg-type]
+    assert found.status == "ok" and found.cost is not None
+    last = found.cost.iterations
+    first = iterations[6]
+    assert 0 < first <= 5 and iterations == [*range(6), *range(first, last)]
 
 
 @pytest.mark.slow
