@@ -84,6 +84,7 @@ STUDENTS = [
 
 KNOWN_MISSES = {  # rows that miss the bar as measured; the page of the method says so
     ("gmm2d", "moment_matching[steps=1,variant=instant]", 1),
+    ("digits", "moment_matching[steps=4,variant=instant]", 4),
     ("digits", "moment_matching[steps=8,variant=instant]", 8),
     ("digits", "dmd2[steps=4]", 4),
     ("digits", "dmd2[steps=8]", 8),
