@@ -113,13 +113,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]
     return run
 
 
-SHARDS = (
-    pytest.param(0, ("--shard",), marks=pytest.mark.slow),
-    pytest.param(1, ("--shard",), marks=pytest.mark.slow),
-)
+SLOW = [
+    pytest.param(*case, marks=pytest.mark.slow) for case in ((0, ()), (0, ("--shard",)), (1, ("--shard",)))
+]
 
 
-@pytest.mark.parametrize(("rank", "more"), [(0, ()), (1, ()), *SHARDS])
+@pytest.mark.parametrize(("rank", "more"), [(1, ()), *SLOW])
 def test_a_rank_that_fails_alone_costs_its_cell_and_no_other(
     rank: int, more: tuple[str, ...], run: Callable[..., Ended], tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
