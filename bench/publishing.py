@@ -5,15 +5,14 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from safetensors.numpy import load_file
-
 from bench.cli.options import portable
 from bench.errors import BenchError, UsageError
 from bench.record import Record, read_record, write_record
 from bench.report.board import write_board
 from bench.report.collect import collect, record_name
 from bench.report.prompts import ROWS
-from bench.report.samples import keep_samples
+from bench.report.run_pictures import stored_samples
+from bench.report.samples import POINTS, keep_samples
 from bench.store import read_json
 from bench.suite import Suite
 from bench.suite_protocol import SMOKE, CaptionProtocol
@@ -46,8 +45,8 @@ def publish_runs(suite: Suite, runs: Path, records: Path, budget: str | None = N
             write_record(record, path)
             written.append(path)
         if (record.suite_version, record.protocol) == (suite.version, suite.protocol.id):
-            most = ROWS if isinstance(suite.protocol, CaptionProtocol) else None
-            written += keep_rows(record, folder, runs, board, most)
+            most = ROWS if isinstance(suite.protocol, CaptionProtocol) else POINTS
+            written += keep_rows(record, folder, board, most)
     committed = collect(sorted((records / suite.name).glob("*.json")), suite)
     return [*written, *write_board(committed, suite, board)]
 
@@ -65,12 +64,8 @@ def file_name(record: Record, suite: Suite) -> str:
     return f"{record_name(record)}{other}.json"
 
 
-def keep_rows(record: Record, folder: Path, runs: Path, board: Path, most: int | None) -> list[Path]:
+def keep_rows(record: Record, folder: Path, board: Path, most: int) -> list[Path]:
     """Keep the first samples of a finished cell's rows, ``most`` of each; cleaned ones are left out."""
-    stages = read_json(folder / "stages.json") if (folder / "stages.json").is_file() else {}
-    kept = []
-    for row in record.rows:
-        path = runs / stages.get(f"samples-{row.steps}", "") / "samples.safetensors"
-        if path.is_file():
-            kept.append(keep_samples(record, row, load_file(path)["samples"][:most], board))
+    found = ((row, stored_samples(folder, row.steps, most)) for row in record.rows)
+    kept = [keep_samples(record, row, samples, board) for row, samples in found if samples is not None]
     return [path for path in kept if path is not None]

@@ -107,18 +107,25 @@ def tiles_of(done: Iterable[tuple[Path, Record]]) -> dict[str, NDArray[Any]]:
     """Stored samples by "label, steps, seed"; those that were cleaned away are left out."""
     tiles: dict[str, NDArray[Any]] = {}
     for cell, record in done:
-        places = read_json(cell / "stages.json") if (cell / "stages.json").is_file() else {}
         for row in record.rows:
-            root = cell.resolve().parent.parent
-            path = root / str(places.get(f"samples-{row.steps}", "")) / "samples.safetensors"
-            if len(tiles) < PANELS and path.is_file():
+            if len(tiles) < PANELS and (found := stored_samples(cell, row.steps, SHOWN)) is not None:
                 steps = f", {row.steps} step{'s' * (row.steps != 1)}" if row.steps else ""
                 seed = f", seed {record.seed}" if record.seed else ""
-                with safe_open(path, framework="numpy") as stream:
-                    stored = stream.get_slice("samples")
-                    shown = min(SHOWN, stored.get_shape()[0])
-                    tiles[f"{record.label}{steps}{seed}"] = stored[:shown]
+                tiles[f"{record.label}{steps}{seed}"] = found
     return tiles
+
+
+def stored_samples(cell: Path, steps: int, most: int) -> NDArray[Any] | None:
+    """The first samples of a row, ``most`` of them, by a cell's folder; None if they were cleaned away."""
+    places = read_json(cell / "stages.json") if (cell / "stages.json").is_file() else {}
+    root = cell.resolve().parent.parent
+    path = root / str(places.get(f"samples-{steps}", "")) / "samples.safetensors"
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="numpy") as stream:
+        stored = stream.get_slice("samples")
+        first: NDArray[Any] = stored[: min(most, stored.get_shape()[0])]
+        return first
 
 
 def modes_of(suite: str) -> Modes | None:

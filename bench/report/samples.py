@@ -6,6 +6,7 @@ Imports matplotlib and numpy, so import this lazily.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from baselines.datasets.scene_captions import captioned
 from baselines.datasets.scenes import SPLITS
+from bench.atomic import write_atomic
 from bench.record import Record, Row
 from bench.report.collect import record_name
 from bench.report.pictures import sample_grid_png
@@ -35,16 +37,14 @@ def keep_samples(record: Record, row: Row, samples: NDArray[Any], board: Path) -
     Of several trainings only the first is shown, so samples of other seeds are not kept: None.
 
     Args:
-        samples: of the whole row, images uint8 ``[n, C, H, W]`` or points ``[n, 2]``.
+        samples: the first of the row or all, images uint8 ``[n, C, H, W]`` or points ``[n, 2]``.
     """
     if record.seed or record.kind not in ORDER or row.samples_sha256 is None:
         return None
     path = samples_file(record, row, board)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as stream:
-        np.savez_compressed(stream, samples=first_of(samples), digest=np.array(row.samples_sha256))
-    partial.replace(path)
+    packed = BytesIO()
+    np.savez_compressed(packed, samples=first_of(samples), digest=np.array(row.samples_sha256))
+    write_atomic(path, packed.getvalue())
     return path
 
 

@@ -17,6 +17,7 @@ from gaussian_methods import (
     small_net,
     train,
 )
+from impulses import Impulses, moments
 from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
@@ -212,23 +213,6 @@ def check_target_average() -> None:
             if rate in (0.0, 1.0):
                 assert torch.equal(target.data, live.data if rate == 0 else was)
         assert all(p.grad is None for p in method.teacher.net.plain.parameters())
-
-
-class Impulses:
-    """Row r + 1 is 1 at noise source r; row 0 is all zero."""
-
-    def __init__(self, sources: int, mean: float = 0.0, std: float = 1.0) -> None:
-        self.sources, self.mean, self.std = sources, mean, std
-
-    def at(self, step: int) -> Tensor:
-        return torch.eye(self.sources + 1, dtype=torch.float64)[:, step + 1 : step + 2].clone()
-
-    def initial(self) -> Tensor:
-        return self.mean + self.std * self.at(0)
-
-
-def moments(rows: Tensor) -> tuple[float, float]:
-    return rows[0].item(), (rows[1:] - rows[0]).square().sum().item()
 
 
 def check_multistep_marginals() -> None:

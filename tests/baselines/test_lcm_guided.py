@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from guided_gaussians import conditional, guided_teacher, labelled
+from impulses import Impulses, moments
 from torch import Tensor
 
 from baselines.diffusion.cond import Cond
@@ -39,24 +40,6 @@ class FlowMap:
     def __call__(self, x: Tensor, sigma: Tensor | float, cond: Cond | None = None) -> Tensor:
         self.xs.append(x)
         return self.mean + (x - self.mean) * g(self.end) / g(per_sample(sigma, x))
-
-
-class Impulses:
-    """Row r + 1 is 1 at noise source r, row 0 is all zero; the latent may have another mean and spread."""
-
-    def __init__(self, sources: int, mean: float = 0.0, std: float = 1.0) -> None:
-        self.sources, self.mean, self.std = sources, mean, std
-
-    def at(self, step: int) -> Tensor:
-        return torch.eye(self.sources + 1, dtype=torch.float64)[:, step + 1 : step + 2].clone()
-
-    def initial(self) -> Tensor:
-        return self.mean + self.std * self.at(0)
-
-
-def moments(rows: Tensor) -> tuple[float, float]:
-    """Mean and variance of an affine function of the sources."""
-    return rows[0].item(), (rows[1:] - rows[0]).square().sum().item()
 
 
 def level(value: float, count: int) -> Tensor:
