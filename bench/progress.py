@@ -22,24 +22,29 @@ class Reporter(Protocol):
     def close(self) -> None: ...
 
 
-def outcome(record: Record, cached: bool) -> str:
-    """One line on a finished cell."""
+def outcome(record: Record, cached: bool, primary: str | None) -> str:
+    """One line on a finished cell, with the metric that ranks (stored metrics come in any order)."""
     if record.failure is not None:
         return f"{record.status} in {record.failure.stage}: {record.failure.message}"
-    rows = ", ".join(
-        f"{row.steps} steps {next(iter(row.metrics.values())).mean:.4g}"
-        if row.steps
-        else f"{next(iter(row.metrics.values())).mean:.4g}"
+    rows = [
+        f"{row.steps or 'no'} steps {primary} {row.metrics[primary].mean:.4g}"
         for row in record.rows
-    )
-    return f"{record.status}{' (already done)' if cached else ''}: {rows}"
+        if primary in row.metrics
+    ]
+    return f"{record.status}{' (already done)' if cached else ''}{': ' if rows else ''}{', '.join(rows)}"
 
 
 class PlainReporter:
-    """One line an event; training lines at most every ``PLAIN_SECONDS``."""
+    """One line an event; training lines at most every ``PLAIN_SECONDS``.
 
-    def __init__(self, say: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
-        self.say = say
+    Args:
+        primary: metric told of a finished cell.
+    """
+
+    def __init__(
+        self, say: Callable[[str], None] = lambda line: print(line, flush=True), primary: str | None = None
+    ) -> None:
+        self.say, self.primary = say, primary
         self.position = ""
 
     def started(self, label: str, number: int, total: int) -> None:
@@ -65,7 +70,7 @@ class PlainReporter:
         return report
 
     def finished(self, label: str, record: Record, cached: bool = False) -> None:
-        self.say(f"{self.position} {label}: {outcome(record, cached)}")
+        self.say(f"{self.position} {label}: {outcome(record, cached, self.primary)}")
 
     def close(self) -> None:
         """Nothing to release."""
@@ -75,14 +80,15 @@ class LiveReporter:
     """A tree of cells with a budget bar, redrawn in place (rich).
 
     Args:
+        primary: metric told of a finished cell.
         beside: a reporter of the same run, whose tree this one shares.
     """
 
     bars: Any  # rich's, imported where it is used
     whole: Any
 
-    def __init__(self, beside: LiveReporter | None = None) -> None:
-        self.cell: Any = None
+    def __init__(self, primary: str | None, beside: LiveReporter | None = None) -> None:
+        self.primary, self.cell = primary, None
         if beside is not None:
             self.bars, self.whole = beside.bars, beside.whole
             return
@@ -118,7 +124,7 @@ class LiveReporter:
             self.bars.remove_task(self.cell)
             self.cell = None
         self.bars.advance(self.whole)
-        self.bars.print(f"├─ {label}: {outcome(record, cached)}", markup=False, highlight=False)
+        self.bars.print(f"├─ {label}: {outcome(record, cached, self.primary)}", markup=False, highlight=False)
 
     def close(self) -> None:
         self.bars.stop()
@@ -132,9 +138,9 @@ def eta(done: float, left: float, seconds: float) -> str:
     return f"{minutes}:{rest:02d}"
 
 
-def reporters(lanes: int) -> list[Reporter]:
+def reporters(lanes: int, primary: str | None) -> list[Reporter]:
     """One for each lane of a run: a live tree that they share on a terminal, plain lines otherwise."""
     if not sys.stderr.isatty():
-        return [PlainReporter() for _ in range(lanes)]
-    first = LiveReporter()
-    return [first, *(LiveReporter(first) for _ in range(lanes - 1))]
+        return [PlainReporter(primary=primary) for _ in range(lanes)]
+    first = LiveReporter(primary)
+    return [first, *(LiveReporter(primary, first) for _ in range(lanes - 1))]

@@ -11,10 +11,6 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# up to here the weights of all pairs are smaller than the activations, and plain products are as fast as the
-# fused kernels; they are also what the committed records of the small suites were made with
-FEW_POSITIONS = 64
-
 
 class Projection(Protocol):
     """A convolution of size 1."""
@@ -22,24 +18,12 @@ class Projection(Protocol):
     weight: nn.Parameter | None
     bias: nn.Parameter | None
 
-    def __call__(self, x: Tensor) -> Tensor: ...
-
 
 def self_attention(x: Tensor, qkv: Projection, proj: Projection, heads: int) -> Tensor:
-    """What the positions of a normalised ``x [B, C, H, W]`` tell each other, projected; same shape."""
-    few = x.shape[2] * x.shape[3] <= FEW_POSITIONS
-    return _by_products(x, qkv, proj, heads) if few else _by_tokens(x, qkv, proj, heads)
+    """What the positions of a normalised ``x [B, C, H, W]`` tell each other, projected; same shape.
 
-
-def _by_products(x: Tensor, qkv: Projection, proj: Projection, heads: int) -> Tensor:
-    batch, channels, height, width = x.shape
-    parts = qkv(x).reshape(batch * heads, channels // heads, 3, height * width)
-    q, k, v = (t.transpose(1, 2) for t in parts.unbind(2))
-    return proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape))
-
-
-def _by_tokens(x: Tensor, qkv: Projection, proj: Projection, heads: int) -> Tensor:
-    """Rows of the weights are sorted, not the activations, so that q, k and v are views of one product."""
+    Rows of the weights are sorted, not the activations, so that q, k and v are views of one product.
+    """
     assert qkv.weight is not None and qkv.bias is not None
     assert proj.weight is not None and proj.bias is not None
     weight = interleaved_rows(qkv.weight.flatten(1)).to(x.dtype)

@@ -30,7 +30,8 @@ class Launcher(ABC):
 
     def watchers(self, opener: Opener | None, cells: Sequence[Cell]) -> list[Reporter]:
         """A reporter for every lane."""
-        return [tracked(one, opener, cells, self.request.out) for one in reporters(self.lanes)]
+        primary = cells[0].suite.primary if cells else None
+        return [tracked(one, opener, cells, self.request.out) for one in reporters(self.lanes, primary)]
 
     @abstractmethod
     def run(self, runner: Runner, cells: list[Cell], watchers: Sequence[Reporter]) -> list[Record]:

@@ -23,6 +23,7 @@ from bench.record import Failure, Record
 from bench.request import Request, recognised
 from bench.runner import Runner
 from bench.store import read_json
+from bench.suite import load_suite
 from bench.suite_protocol import PublishedProtocol
 from bench.workplace import open_cells
 
@@ -44,7 +45,9 @@ class CellJob:
     cell: str
 
     def __call__(self) -> str:
-        runner, cells = open_cells(Request.from_json(self.request), reporters(1)[0], patient=True)
+        request = Request.from_json(self.request)
+        (reporter,) = reporters(1, load_suite(request.suite).primary)
+        runner, cells = open_cells(request, reporter, patient=True)
         return runner.run(recognised(cells, self.cell)).status
 
     def checkpoint(self) -> Any:

@@ -172,7 +172,7 @@ def test_an_empty_folder_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_plain_lines_say_share_time_left_and_scalars(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    reporter = PlainReporter(said.append)
+    reporter = PlainReporter(said.append, "fd")
     clock = iter([0.0, 0.0, 10.0, 20.0, 40.0])
     monkeypatch.setattr("bench.progress.time.monotonic", lambda: next(clock))
     reporter.started("sid", 1, 3)
@@ -185,12 +185,22 @@ def test_plain_lines_say_share_time_left_and_scalars(monkeypatch: pytest.MonkeyP
     assert len(said) == 2
 
 
+def test_a_finished_cell_is_told_by_the_metric_that_ranks_in_whatever_order_they_come() -> None:
+    said: list[str] = []
+    done = record()
+    for metrics in (done.rows[0].metrics, dict(reversed(done.rows[0].metrics.items()))):
+        row = done.rows[0].model_copy(update={"metrics": metrics})
+        assert len(metrics) > 1 and row.steps == 1
+        PlainReporter(said.append, "swd").finished("sid", done.model_copy(update={"rows": [row]}))
+    assert len(set(said)) == 1 and said[0].endswith(f"sid: ok: 1 steps swd {row.metrics['swd'].mean:.4g}")
+
+
 def test_time_left() -> None:
     assert eta(0.5, 0.5, 60) == "1:00" and eta(0, 1, 60) == "unknown time"
 
 
 def test_live_tree_draws_and_closes(capsys: pytest.CaptureFixture[str]) -> None:
-    reporter = LiveReporter()
+    reporter = LiveReporter("swd")
     reporter.started("sid", 0, 1)
     reporter.stage("sid", "distil")
     reporter.training("sid")(0.5, {})

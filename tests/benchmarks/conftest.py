@@ -34,7 +34,7 @@ def pytest_benchmark_update_json(
     """Keep what the page shows: what was timed, where and when, and no more of the machine than that."""
     rows = [
         {
-            "part": one["group"],
+            "part": one["extra_info"].pop("part"),
             "what": one["extra_info"].pop("what"),
             "median": round(one["stats"]["median"], 7),
             "rounds": one["stats"]["rounds"],

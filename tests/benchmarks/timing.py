@@ -80,6 +80,7 @@ class Beside:
             for name, one in here.items():
                 spent[name].append(seconds_of(one))
 
+        self.benchmark.group = part
         self.benchmark.pedantic(lambda: spent[""].append(seconds_of(call)), setup=others, rounds=rounds)
         own, unit = median(spent[""]), spent[""][0].unit
         ratios = {name: own / median(spent[name]) if name in here else None for name in references}
@@ -99,8 +100,8 @@ class Beside:
         aims: Mapping[str, float] | None,
         unit: str,
     ) -> None:
-        self.benchmark.group = part
         self.benchmark.extra_info.update(
+            part=part,
             what=what,
             median=own,
             unit=unit,
