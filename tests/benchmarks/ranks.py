@@ -1,6 +1,8 @@
 """Iterations of a training by this process, or by those that torchrun's variables name.
 
-python ranks.py SUITE METHOD COUNT FOLDER    prints the seconds of an iteration by the clock of the wall
+python ranks.py SUITE METHOD COUNT FOLDER PART
+
+prints the seconds of an iteration, on a PART-th of the suite's batch, by the clock of the wall.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ WARM = 2
 
 def main(words: list[str]) -> None:
     """Warm up, iterate, and let one of the processes say how long it took."""
-    suite, selector, count, folder = words
+    suite, selector, count, folder, part = words
     torch.set_num_threads(1)
     group = Group.join("cpu") if Group.asked_for() else None
-    training = on_suite(suite, selector, Path(folder), ALONE if group is None else Spread(group))
+    share = ALONE if group is None else Spread(group)
+    training = on_suite(suite, selector, Path(folder), share, part=int(part))
     for _ in range(WARM):
         training.iterate()
     started = time.perf_counter()

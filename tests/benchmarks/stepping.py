@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -201,11 +201,13 @@ def case(where: str, selector: str, folder: Path) -> Case:
     return made
 
 
-def on_suite(suite: str, selector: str, folder: Path, share: Sharing) -> Training:
-    """With the suite's preset."""
+def on_suite(suite: str, selector: str, folder: Path, share: Sharing, *, part: int = 1) -> Training:
+    """With the suite's preset, on a ``part``-th of its batch."""
     loaded = load_suite(suite)
-    cells, _ = student_cells(loaded, MethodRegistry(), (selector,), "quick", (1, 8), 1)
-    return training_of(Lab.open(loaded), cells[0], folder, lambda *_: None, share)
+    (cell, *_), _ = student_cells(loaded, MethodRegistry(), (selector,), "quick", (1, 8), 1)
+    assert cell.preset is not None
+    cell = replace(cell, preset=cell.preset.model_copy(update={"batch": cell.preset.batch // part}))
+    return training_of(Lab.open(loaded), cell, folder, lambda *_: None, share)
 
 
 def on_adm(size: Adm, selector: str, folder: Path, tape: Tape) -> Training:

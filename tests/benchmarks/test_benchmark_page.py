@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import benchmark_page
 import prediction_table
+import pytest
 from benchmark_page import MEASURED, page
 
 
@@ -28,3 +32,14 @@ def test_what_was_not_measured_is_said() -> None:
     text = page({"machine": machine, "rows": [{**row, "ratios": {"theirs": None, "alone": 1.049}}]})
     assert "| sid | 12.3 ms | theirs | not measured | ≤ 0.77 |\n" in text
     assert "| sid | 12.3 ms | alone | 1.05 |  |\n" in text
+
+
+@pytest.mark.slow
+def test_a_timing_of_a_run_has_its_line_under_its_heading(tmp_path: Path) -> None:
+    """Through pytest-benchmark's own file, whose fields are not ours to fix."""
+    where, made = str(Path(__file__).with_name("test_benchmarks.py")), tmp_path / "benchmarks.json"
+    words = ["-m", "pytest", where, "-k", "start_up and help", "--benchmark-only", f"--benchmark-json={made}"]
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    text = page(json.loads(made.read_text(encoding="utf-8")))
+    heading, line = text.index("\n## Start-up and files\n"), text.index("\n| bench --help |")
+    assert heading < line < text.index("\n## How to read it\n")

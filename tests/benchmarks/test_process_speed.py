@@ -14,7 +14,7 @@ from timing import Beside, Took
 HERE = Path(__file__).resolve().parent
 
 
-def iterations(processes: int, suite: str, selector: str, count: int, folder: Path) -> Took:
+def iterations(processes: int, suite: str, selector: str, count: int, folder: Path, *, part: int = 1) -> Took:
     """Seconds of an iteration by so many processes with one thread each, by the clock of the wall."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -25,7 +25,7 @@ def iterations(processes: int, suite: str, selector: str, count: int, folder: Pa
         if processes > 1:
             place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
             own |= {"RANK": str(rank), "WORLD_SIZE": str(processes), **place}
-        words = [sys.executable, str(HERE / "ranks.py"), suite, selector, str(count), str(folder)]
+        words = [sys.executable, str(HERE / "ranks.py"), suite, selector, str(count), str(folder), str(part)]
         ranks.append(subprocess.Popen(words, env={**os.environ, **own}, stdout=subprocess.PIPE, text=True))
     said = [rank.communicate()[0] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0] * processes
@@ -38,7 +38,10 @@ def test_two_processes(beside: Beside, selector: str, tmp_path: Path) -> None:
         "Several processes, by the clock of the wall",
         f"{selector} on digits, two gloo processes of one thread",
         lambda: iterations(2, "digits", selector, 10, tmp_path),
-        {"one process of one thread": lambda: iterations(1, "digits", selector, 10, tmp_path)},
+        {
+            "one process of one thread": lambda: iterations(1, "digits", selector, 10, tmp_path),
+            "that one on half the batch": lambda: iterations(1, "digits", selector, 10, tmp_path, part=2),
+        },
         aims={"one process of one thread": 0.625},
         rounds=3,
         warm=0,
