@@ -14,10 +14,12 @@ from baselines.diffusion.ema import EMALaw
 from baselines.diffusion.samplers import SOLVERS
 from baselines.distiller import Generator, Space, Teacher
 from baselines.generators import ODESolver
+from baselines.networks.checkpointing import checkpoint_blocks
 from baselines.teachers.registry import TeacherModel
 from bench.ahead import Ahead
 from bench.cell import Cell
 from bench.context import RunContext
+from bench.errors import UsageError
 from bench.evaluation import evaluator_for
 from bench.evaluator import Evaluator
 from bench.meter import ALONE, Meter, Metered, Sharing, denoiser_flops
@@ -37,6 +39,7 @@ class Lab:
         guided: the network under guidance, if that is what students learn.
         teacher_sha256: of the network's weights.
         device: where training and sampling run.
+        checkpointing: whether trainings make activations again instead of keeping them.
         taught: labs of the same suite whose students learn other guidance, by pipeline, as they were opened.
     """
 
@@ -49,14 +52,15 @@ class Lab:
     reference_flops: int
     device: torch.device
     guided: Denoiser | None = None
+    checkpointing: bool = False
     taught: dict[Pipeline | None, Lab] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
-    def open(suite: Suite, device: str = "cpu") -> Lab:
+    def open(suite: Suite, device: str = "cpu", *, checkpointing: bool = False) -> Lab:
         """Load what a suite needs.
 
         Raises:
-            UsageError, AssetError: see ``bench.models.open_teacher``.
+            UsageError, AssetError: see ``bench.models.open_teacher``; a network too small for checkpointing.
         """
         entry, net, digest = open_teacher(suite, device)
         place = torch.device(device)
@@ -64,8 +68,10 @@ class Lab:
         flops = unit_flops(entry)
         # channels last: 1.1 to 1.2 times faster backwards on the CPU
         net = net.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if checkpointing:
+            spare_memory(net, suite)
         guided, evaluator = entry.guide(net), evaluator_for(suite, device)
-        return Lab(suite, entry, net, exact, digest, evaluator, flops, place, guided)
+        return Lab(suite, entry, net, exact, digest, evaluator, flops, place, guided, checkpointing)
 
     def of(self, suite: Suite) -> Lab:
         """This lab, or one whose students learn a range of guidance scales of their own; the unit stays.
@@ -75,7 +81,7 @@ class Lab:
         if suite.pipeline == self.suite.pipeline:
             return self
         if suite.pipeline not in self.taught:
-            opened = Lab.open(suite, str(self.device))
+            opened = Lab.open(suite, str(self.device), checkpointing=self.checkpointing)
             self.taught[suite.pipeline] = replace(opened, reference_flops=self.reference_flops)
         return self.taught[suite.pipeline]
 
@@ -133,6 +139,18 @@ class Lab:
         """Law of the evaluation average of a cell."""
         assert cell.preset is not None
         return EMALaw(cell.preset.ema_half_life, cell.preset.ema_ramp)
+
+
+def spare_memory(net: Denoiser, suite: Suite) -> None:
+    """Let trainings on a network's copies make activations again instead of keeping them.
+
+    Raises:
+        UsageError: the network is too small for it.
+    """
+    try:
+        checkpoint_blocks(net)
+    except ValueError as error:
+        raise UsageError(f"--checkpointing: suite {suite.name}: {error}; leave it away") from error
 
 
 def unit_flops(entry: TeacherModel) -> int:

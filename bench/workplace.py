@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from baselines.networks.checkpointing import checkpoint_blocks
 from bench.cell import Cell
 from bench.compiling import check_compiler
 from bench.errors import UsageError
@@ -51,18 +50,6 @@ def check_labels(lab: Lab) -> None:
         )
 
 
-def spare_memory(lab: Lab) -> None:
-    """Let trainings make activations again instead of keeping them.
-
-    Raises:
-        UsageError: the suite's network is too small for it.
-    """
-    try:
-        checkpoint_blocks(lab.net)
-    except ValueError as error:
-        raise UsageError(f"--checkpointing: suite {lab.suite.name}: {error}; leave it away") from error
-
-
 def open_runner(request: Request, suite: Suite, reporter: Reporter, *, patient: bool = False) -> Runner:
     """Load what the suite needs and take a place at its store.
 
@@ -75,10 +62,8 @@ def open_runner(request: Request, suite: Suite, reporter: Reporter, *, patient: 
     if request.threads:
         torch.set_num_threads(request.threads)
     store = Store(request.out, patient=patient)
-    lab = Lab.open(suite, choose_device(request.device))
+    lab = Lab.open(suite, choose_device(request.device), checkpointing=request.checkpointing)
     check_labels(lab)
-    if request.checkpointing:
-        spare_memory(lab)
     if request.compiled:
         check_compiler(lab)
     how = {"compiled": request.compiled, "sharded": request.sharded}

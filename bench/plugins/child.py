@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from baselines.networks.checkpointing import checkpoint_blocks
 from bench.cell import Cell
 from bench.errors import BenchError
 from bench.events import EVENTS, Events
@@ -117,9 +116,7 @@ def main(words: list[str]) -> int:
     )
     torch.set_num_threads(job.threads)
     pipe.tell(stage="teacher")
-    lab = Lab.open(job.suite, job.device)
-    if job.checkpointing:
-        checkpoint_blocks(lab.net)
+    lab = Lab.open(job.suite, job.device, checkpointing=job.checkpointing)
     limit_memory(job.device, job.memory_bytes)
     guard, cell = Guard.now(), job.resolve()
     bench = Bench(lab, OwnStore(job.out, cell, patient=job.patient), pipe, job.command, compiled=job.compiled)

@@ -29,9 +29,7 @@ def training(method: str, folder: Path, *, forgets: bool) -> Training:
     suite = load_suite("digits")
     presets = {name: preset.model_copy(update={"batch": 8}) for name, preset in suite.methods.items()}
     suite = suite.model_copy(update={"methods": presets})
-    lab = Lab.open(suite)
-    if forgets:
-        checkpoint_blocks(lab.net)
+    lab = Lab.open(suite, checkpointing=forgets)
     cells, _ = student_cells(suite, MethodRegistry(), (method,), "quick", (8, 1), 1)
     return training_of(lab, cells[0], folder, lambda *_: None)
 
@@ -73,6 +71,16 @@ def test_a_pipeline_gives_the_same_gradients() -> None:
         assert (a.grad is None) == (b.grad is None)
         assert a.grad is None or torch.equal(a.grad, b.grad)
     assert any(p.grad is not None and p.grad.any() for p in spare.parameters())
+
+
+def test_labs_of_other_guidance_forget_too() -> None:
+    suite = load_suite("shapes")
+    assert suite.pipeline is not None
+    ranges = suite.model_copy(update={"pipeline": suite.pipeline.model_copy(update={"learned": (2.0, 5.0)})})
+    for asked in (False, True):
+        lab = Lab.open(suite, checkpointing=asked)
+        assert lab.of(ranges) is not lab
+        assert checkpoints(lab.net) == checkpoints(lab.of(ranges).net) == asked
 
 
 def test_a_copy_forgets_by_itself() -> None:
