@@ -36,7 +36,7 @@ check: $(READY)    ## lint, format, types, direction of imports
 
 bench: $(READY)    ## timings and their ratios into runs/benchmarks.json and .md (TIMINGS=docs/benchmarks: the page)
 	mkdir -p $(dir $(TIMINGS))
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -m "" --benchmark-json=$(TIMINGS).json
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only -m "" --benchmark-json=$(TIMINGS).json
 	$(BIN)/python tests/benchmarks/benchmark_page.py $(TIMINGS).json
 
 format: $(READY)   ## format and fix what can be fixed

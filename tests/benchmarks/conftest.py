@@ -1,7 +1,7 @@
 """Timings run when they are named (``pytest tests/benchmarks``, ``make bench``) and are skipped otherwise.
 
 Times are those of the processor, of this process and those it waited for, so that other work on the machine
-weighs less. Nothing asserts on them.
+weighs less (`make bench` takes one thread: a second one's waiting would count). Nothing asserts on them.
 """
 
 from __future__ import annotations
