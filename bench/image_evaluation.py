@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from bench.parts import Files, Model
 from bench.sampling import Inputs, NumberedInputs
 from bench.suite import Suite
 from bench.suite_protocol import SMOKE, PublishedProtocol
+from bench.training_data import images_sha256
 from metrics.features.extractor import Extractor
 from metrics.measure import Measure, Seen, feed, load_reference, measures_of, merge, values_of
 from metrics.moments import Moments
@@ -83,6 +84,11 @@ class ImageEvaluator(InParts):
     @property
     def reference_sha256(self) -> str | None:
         return self.reference.sha256
+
+    def drawn_from(self, *, anchor: bool) -> Mapping[str, str | None]:
+        assert self.law.sampling is not None
+        empirical = self.model.classes and self.law.sampling.labels == "empirical"
+        return {"data": images_sha256(self.files.data)} if anchor or empirical else {}
 
     @property
     def pixel_law(self) -> Pixels:

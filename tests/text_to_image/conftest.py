@@ -17,7 +17,7 @@ from baselines.teachers.stable_diffusion import StrengthInput, TextTeacher, open
 from bench.prompt_evaluation import judges
 from bench.suite import load_suite
 from bench.text_models import _source, open_text
-from bench.training_data import pictures_sha256
+from bench.training_data import _kept
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    for cached in (judges, open_text, _source, pictures_sha256):
+    for cached in (judges, open_text, _source, _kept):
         cached.cache_clear()
 
 

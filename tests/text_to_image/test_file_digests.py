@@ -51,7 +51,7 @@ def bench_of(suite: Suite, folder: Path) -> Bench:
 def elsewhere(bench: Bench) -> Bench:
     """The same on files as they are now, as on a machine that has seen no others."""
     (cache_root() / "assets.lock.json").unlink(missing_ok=True)
-    for cached in (judges, training_data.pictures_sha256):
+    for cached in (judges, training_data._kept):
         cached.cache_clear()
     return replace(bench, lab=replace(bench.lab, evaluator=evaluator_for(bench.lab.suite)))
 
@@ -100,7 +100,9 @@ def test_other_pictures_or_captions_are_another_training(
     bench = bench_of(smoke(), tmp_path)
     keys = [key(bench, cell, "distil")]
     with monkeypatch.context() as patch:
-        patch.setattr(training_data, "_read", lambda folder: pytest.fail("unchanged files were read again"))
+        patch.setattr(
+            training_data, "_pictures", lambda folder: pytest.fail("unchanged files were read again")
+        )
         assert key(elsewhere(bench), cell, "distil") == keys[0]
     picture, index = folder / "0.jpg", folder / "metadata.jsonl"
     picture.write_bytes(picture.read_bytes()[:-1] + b"\0")
