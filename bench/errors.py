@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class BenchError(Exception):
@@ -25,6 +26,15 @@ class AssetError(BenchError):
 
 
 FEW = 20  # known names listed in a message
+PREFIXES = ("Input should be ", "Value error, ")  # pydantic's own
+
+
+def asked(problem: Mapping[str, Any]) -> str:
+    """What is wanted in place of a broken value, from one of pydantic's ``errors()``."""
+    wanted = "a value" if problem["type"] == "missing" else str(problem["msg"])
+    for prefix in PREFIXES:
+        wanted = wanted.removeprefix(prefix)
+    return wanted
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> UsageError:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from bench.errors import UsageError, unknown
+from bench.errors import UsageError, asked, unknown
 from bench.parts import Part
 from bench.references import entry
 from bench.suite import Preset
@@ -123,4 +123,4 @@ def checked(where: str, values: Any, kind: type[Checked]) -> Checked:
             raise unknown("key", key, kind.model_fields, where) from error
         found = "nothing" if first["type"] == "missing" else repr(first["input"])
         named = f": key {key!r}" if key else ""  # no key: a rule about several of them
-        raise UsageError(f"{where}{named}: found {found}, expected: {first['msg']}") from error
+        raise UsageError(f"{where}{named}: found {found}, expected {asked(first)}") from error

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from bench.budget import Budget
-from bench.errors import UsageError, unknown
+from bench.errors import UsageError, asked, unknown
 from bench.parts import Files, Model, Part, Pipeline, PublishedStudent, Resources, Smoke, is_place, placed
 from bench.plugins.suites import brought_suites
 from bench.reported import ReportedOn
@@ -261,7 +261,7 @@ def describe(path: Path | str, error: ValidationError) -> str:
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     loc = [str(part) for part in first["loc"]]
     if not loc:  # parts that do not go together
-        return f"{path}: {first['msg'].removeprefix('Value error, ')}"
+        return f"{path}: {asked(first)}"
     if loc[0] == "protocol" and len(loc) > 2:  # the evaluator, by which pydantic chose the part
         del loc[1]
     if first["type"] == "extra_forbidden":
@@ -276,7 +276,7 @@ def describe(path: Path | str, error: ValidationError) -> str:
         expected = first.get("ctx", {}).get("expected_tags", "'points', 'images', 'captions', 'published'")
         return f"{path}: key 'protocol.evaluator': found {found}, expected: one of {expected}"
     found = "nothing" if first["type"] == "missing" else repr(first["input"])
-    return f"{path}: key {'.'.join(loc)!r}: found {found}, expected: {first['msg']}"
+    return f"{path}: key {'.'.join(loc)!r}: found {found}, expected {asked(first)}"
 
 
 def known_keys(loc: list[str]) -> list[str]:

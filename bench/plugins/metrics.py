@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from baselines.streams import numpy_generator
 from bench.closure import closure_digest
-from bench.errors import UsageError, unknown
+from bench.errors import UsageError, asked, unknown
 from bench.evaluator import Evaluator
 from bench.plugins.groups import METRICS, installed
 from bench.plugins.loading import METRIC, Found, Plugins, from_entry_point, load_plugins
@@ -102,7 +102,7 @@ def undeclared(cls: type[Metric]) -> str | None:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "name"
-        return f"{key} is {first['input']!r}: {first['msg']}"
+        return f"{key} is {first['input']!r}, expected {asked(first)}"
     if not said["about"].strip() or any("\n" in text for text in (title, said["about"])):
         return f"about is {said['about']!r}, expected one sentence on one line"
     return None

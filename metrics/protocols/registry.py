@@ -56,6 +56,8 @@ def parse(text: str, name: str) -> Protocol:
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             raise ValueError(f"{name}: unknown key {key!r}") from error
-        found = "nothing" if first["type"] == "missing" else repr(first["input"])[:80]
-        where = f"key {key!r}: found {found}, expected: " if key else ""
-        raise ValueError(f"{name}: {where}{first['msg']}") from error
+        missing = first["type"] == "missing"
+        found, wanted = ("nothing", "a value") if missing else (repr(first["input"])[:80], first["msg"])
+        where = f"key {key!r}: found {found}, expected " if key else ""
+        wanted = wanted.removeprefix("Input should be ").removeprefix("Value error, ")
+        raise ValueError(f"{name}: {where}{wanted}") from error

@@ -130,7 +130,9 @@ def test_all_seven_methods_run_without_being_named(name: str) -> None:
         (["lcm", "--nfe", "3"], "--nfe: lcm does not serve 3 steps; it serves 1, 2, 4, 8"),
         (["mm", "--nfe", "3"], "--nfe: mm does not serve 3 steps; it serves 1, 2, 4, 8"),
         (["dmd2[steps=4]", "--nfe", "2"], "--nfe: dmd2[steps=4] does not serve 2 steps; it serves 4"),
-        (["dmd2[steps=3]"], "option 'steps': found 3, expected: Input should be 1, 2, 4 or 8"),
+        (["dmd2[steps=3]"], "option 'steps': found 3, expected 1, 2, 4 or 8"),
+        (["lcm[skip=7]"], "method lcm: fine = 1000 over skip = 7 gives 142.857 intervals; take a skip"),
+        (["ddil[base=dmd2,mixed=0.1]"], "option 'mixed': found 0.1, expected less than or equal to 0"),
         (["ddil[base=dmd2]", "--nfe", "16"], "ddil[base=dmd2] does not serve 16 steps; it serves 1, 2, 4, 8"),
     ],
 )

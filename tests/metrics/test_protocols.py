@@ -126,7 +126,7 @@ def test_a_file_of_ones_own(tmp_path):
             "digits@1 is the id of a protocol that ships",
         ),
         ("samples = 2000", "sample = 2000", "unknown key 'sampling.sample'"),
-        ("samples = 2000", "", "key 'sampling.samples': found nothing, expected: Field required"),
+        ("samples = 2000", "", "key 'sampling.samples': found nothing, expected a value"),
         ('"half-up"', '"nearest"', "key 'pixels.rounding': found 'nearest', expected"),
         ("[1000, 1001, 1002]", "[1000]", "1 sampling.blocks for 3 repeats"),
         ("[sampling]", "[sampling", "not valid TOML"),
