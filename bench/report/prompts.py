@@ -47,5 +47,5 @@ def prompt_grid_png(tiles: Mapping[str, NDArray[Any]], captions: Sequence[str], 
             axis.imshow(mosaic(images[row : row + 1]), interpolation="nearest")
             axis.set_axis_off()
             if row == 0:
-                axis.set_title(fill(printable(name), HEAD), fontsize=6, color=FAINT)
+                axis.set_title(fill(printable(name), HEAD), fontsize=5, color=FAINT)
     return save(figure, path)
