@@ -68,7 +68,9 @@ def test_what_a_backward_keeps_is_counted_per_sample():
             net(torch.zeros(count, *space.shape), 1.0, blank_cond(space, count, CPU)).sum()
         return sum(size for size, _ in sizes.values())
 
-    assert found.saved_bytes == pytest.approx((kept(9) - kept(1)) / 8, rel=0.02)
+    # never less; more by the weights of all pairs, which attention keeps where nothing is computed (meta)
+    real = (kept(9) - kept(1)) / 8
+    assert real <= found.saved_bytes <= 1.05 * real
 
 
 def test_the_published_network_is_counted_as_it_is_published(adm):
