@@ -42,9 +42,9 @@ loops in their fp16). The peak of a GPU is that of its datasheet, dense; a ratio
 FLOPs of the calls that the meter counts and no others.
 
 Several processes share the batch of the suite's preset, so 0.625 is 1.6 times as many images per second. They
-need as many free cores: on a busy machine their line says nothing. *Half the batch* is what each of them
-computes: its ratio less 1 is what sharing costs, and the rest of the way to 0.5 is what small networks lose
-on small batches.
+need as many free cores: where the machine was busy, their line says *not measured*. *Half the batch* is what
+each of them computes: its ratio less 1 is what sharing costs, and the rest of the way to 0.5 is what small
+networks lose on small batches.
 
 The published loops are the networks and losses of their authors, in the order of their updates, without
 loading of data. They lie outside this repository; `DISTILLBENCH_OFFICIAL=FOLDER make bench` finds them in
