@@ -26,7 +26,7 @@ from bench.parts import Files, Model
 from bench.sampling import Inputs, NumberedInputs
 from bench.suite import Suite
 from bench.suite_protocol import SMOKE, PublishedProtocol
-from bench.training_data import images_sha256
+from bench.training_data import data_sha256
 from metrics.features.extractor import Extractor
 from metrics.measure import Measure, Seen, feed, load_reference, measures_of, merge, values_of
 from metrics.moments import Moments
@@ -88,7 +88,7 @@ class ImageEvaluator(InParts):
     def drawn_from(self, *, anchor: bool) -> Mapping[str, str | None]:
         assert self.law.sampling is not None
         empirical = self.model.classes and self.law.sampling.labels == "empirical"
-        return {"data": images_sha256(self.files.data)} if anchor or empirical else {}
+        return {"data": data_sha256(self.files.data)} if anchor or empirical else {}
 
     @property
     def pixel_law(self) -> Pixels:

@@ -77,7 +77,8 @@ class Runner:
     def _made_from(self, cell: Cell) -> dict[str, Any]:
         data: dict[str, str | None]
         try:
-            data = {**training_data(cell)}
+            drawn = self.bench.lab.evaluator.drawn_from(anchor=cell.kind == "anchor")
+            data = {**training_data(cell), **drawn}
         except AssetError:  # the stage that needs it fails by the same sentence, so there is no result
             data = {"data": None}
         made = {"cell": cell.spec(), "with": {**surroundings(self.bench), **data}}

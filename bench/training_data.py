@@ -30,31 +30,24 @@ def training_data(cell: Cell) -> dict[str, str]:
     if cell.kind != "student" or method is None:
         return {}
     if suite.files is not None:
-        read = method.cls.needs.data or suite.labelled
-        return {"data": images_sha256(suite.files.data)} if read else {}
+        return {"data": data_sha256(suite.files.data)} if method.cls.needs.data else {}
     if suite.pipeline is None or suite.pipeline.data in SOURCES:
         return {}
-    seen = suite.pipeline.pictures if method.cls.needs.data else None
-    return {
-        "data": _captions_sha256(suite.pipeline.data) if seen is None else pictures_sha256(find_file(seen))
-    }
+    if method.cls.needs.data and suite.pipeline.pictures is not None:
+        return {"data": pictures_sha256(find_file(suite.pipeline.pictures))}
+    return {"data": data_sha256(suite.pipeline.data)}
 
 
-def images_sha256(name: str) -> str:
-    """Digest of a data set of images or latents, an asset or a path: of its file, or of all in a folder.
+def data_sha256(name: str) -> str:
+    """Digest of captions, images or latents, an asset or a path: of its file, or of all in a folder.
 
     Names count: labels may come from them.
 
     Raises:
         AssetError: it is missing, or a file of it cannot be read.
     """
-    path = find_file(name)
-    return proven_digest(name) or _kept("images", path, _file if path.is_file() else _images)
-
-
-def _captions_sha256(name: str) -> str:
     path = find_file(name)  # verified before its digest is believed
-    return proven_digest(name) or _file(path)
+    return proven_digest(name) or _kept("images", path, _file if path.is_file() else _images)
 
 
 def pictures_sha256(folder: Path) -> str:
