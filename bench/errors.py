@@ -37,6 +37,12 @@ def asked(problem: Mapping[str, Any]) -> str:
     return wanted
 
 
+def mismatch(problem: Mapping[str, Any], width: int | None = None) -> str:
+    """What was found and what is wanted, from one of pydantic's ``errors()``; the former cut to a width."""
+    found = "nothing" if problem["type"] == "missing" else repr(problem["input"])[:width]
+    return f"found {found}, expected {asked(problem)}"
+
+
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> UsageError:
     """Error for an unknown name, with the nearest match.
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from baselines.distiller import Distiller
 from bench.catalog import METHODS, canonical_name
 from bench.closure import closure_digest
-from bench.errors import UsageError, asked, unknown
+from bench.errors import UsageError, asked, mismatch, unknown
 from bench.plugins.groups import METHODS as GROUP
 from bench.plugins.groups import installed
 from bench.plugins.loading import METHOD, Found, Plugins, from_entry_point, load_plugins
@@ -145,7 +145,6 @@ def typed_options(method: Method, preset: dict[str, Any], selector: Selector) ->
         key = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "extra_forbidden":
             raise unknown(f"option of {selector.name}", key, fields, "suite preset") from error
-        one = (
-            f"option {key!r}: found {first['input']!r}, expected " if key else ""
-        )  # else: a rule about several
-        raise UsageError(f"method {selector.name}: {one}{asked(first)}") from error
+        # no key: a rule about several of them
+        broken = f"option {key!r}: {mismatch(first)}" if key else asked(first)
+        raise UsageError(f"method {selector.name}: {broken}") from error

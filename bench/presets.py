@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from bench.errors import UsageError, asked, unknown
+from bench.errors import UsageError, mismatch, unknown
 from bench.parts import Part
 from bench.references import entry
 from bench.suite import Preset
@@ -121,6 +121,5 @@ def checked(where: str, values: Any, kind: type[Checked]) -> Checked:
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             raise unknown("key", key, kind.model_fields, where) from error
-        found = "nothing" if first["type"] == "missing" else repr(first["input"])
         named = f": key {key!r}" if key else ""  # no key: a rule about several of them
-        raise UsageError(f"{where}{named}: found {found}, expected {asked(first)}") from error
+        raise UsageError(f"{where}{named}: {mismatch(first)}") from error

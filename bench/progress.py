@@ -27,7 +27,7 @@ def outcome(record: Record, cached: bool, primary: str | None) -> str:
     if record.failure is not None:
         return f"{record.status} in {record.failure.stage}: {record.failure.message}"
     rows = [
-        f"{row.steps or 'no'} steps {primary} {row.metrics[primary].mean:.4g}"
+        f"{f'{row.steps} steps ' if row.steps else ''}{primary} {row.metrics[primary].mean:.4g}"
         for row in record.rows
         if primary in row.metrics
     ]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.atomic import write_atomic
-from bench.errors import UsageError, asked
+from bench.errors import UsageError, mismatch
 
 SCHEMA_VERSION = 2
 READABLE = (1, SCHEMA_VERSION)  # 2 added ``plugin_metrics``; a record of 1 has none, and is read as one of 2
@@ -227,8 +227,7 @@ def parse_record(text: bytes, where: str) -> Record:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        found = "nothing" if first["type"] == "missing" else repr(first["input"])[:80]
-        raise UsageError(f"{where}: key {key!r}: found {found}, expected {asked(first)}") from error
+        raise UsageError(f"{where}: key {key!r}: {mismatch(first, 80)}") from error
 
 
 def _refuse(constant: str) -> None:

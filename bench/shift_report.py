@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.atomic import write_atomic
-from bench.errors import UsageError, asked
+from bench.errors import UsageError, mismatch
 
 SHIFT_VERSION: Literal[1] = 1
 
@@ -99,7 +99,6 @@ def read_shift(path: Path) -> ShiftReport | None:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        found = f"{first['input']!r:.80}"
-        raise UsageError(f"{path}: key {key!r}: found {found}, expected {asked(first)}") from error
+        raise UsageError(f"{path}: key {key!r}: {mismatch(first, 80)}") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: not a readable shift report ({error})") from error

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from bench.budget import Budget
-from bench.errors import UsageError, asked, unknown
+from bench.errors import UsageError, asked, mismatch, unknown
 from bench.parts import Files, Model, Part, Pipeline, PublishedStudent, Resources, Smoke, is_place, placed
 from bench.plugins.suites import brought_suites
 from bench.reported import ReportedOn
@@ -275,8 +275,7 @@ def describe(path: Path | str, error: ValidationError) -> str:
         found = repr(first["input"].get("evaluator", "nothing"))
         expected = first.get("ctx", {}).get("expected_tags", "'points', 'images', 'captions', 'published'")
         return f"{path}: key 'protocol.evaluator': found {found}, expected: one of {expected}"
-    found = "nothing" if first["type"] == "missing" else repr(first["input"])
-    return f"{path}: key {'.'.join(loc)!r}: found {found}, expected {asked(first)}"
+    return f"{path}: key {'.'.join(loc)!r}: {mismatch(first)}"
 
 
 def known_keys(loc: list[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """The reference network of a work unit: FLOPs, parameters and memory from its architecture, without weights.
 
-It is built on torch's meta device, which has shapes and no values: a plan needs no file and no memory.
+It is built on torch's meta device and of its fake tensors, which have shapes and no values: a plan needs no
+file and no memory.
 """
 
 from __future__ import annotations
