@@ -22,6 +22,22 @@ def like(parameter: Tensor | None, x: Tensor) -> Tensor | None:
     return None if parameter is None else parameter.to(x.dtype)
 
 
+def unset(kind: type[nn.Module], *sizes: Any, beside: Tensor, **options: Any) -> Any:
+    """A layer of torch whose parameters are not drawn, so that the global generator stays.
+
+    Nothing of it is moved or exchanged in place, as ``torch.nn.utils.skip_init`` and ``Module.to`` do: fake
+    tensors refuse that while anything refers to them.
+
+    Args:
+        beside: a parameter in whose precision and on whose device they are.
+    """
+    layer = kind(*sizes, device="meta", **options)
+    for name, parameter in list(layer.named_parameters(recurse=False)):
+        values = torch.empty(parameter.shape, dtype=beside.dtype, device=beside.device)
+        setattr(layer, name, nn.Parameter(values))
+    return layer
+
+
 class Linear(nn.Module):
     """Affine map ``[..., in] -> [..., out]`` with a Xavier-uniform gain kept for initialisation."""
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from baselines.networks.layers import unset
+
 TARGETS = (  # layers of a U-Net that LCM-LoRA changes, by the end of their names
     "to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2",
     "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv", "time_emb_proj",
@@ -45,7 +47,7 @@ class LowRank(nn.Module):
 
 def _factors(base: Any, rank: int) -> tuple[Any, Any]:
     """A and B of a layer, values not set."""
-    empty = partial(torch.nn.utils.skip_init, device=base.weight.device, bias=False)
+    empty = partial(unset, beside=base.weight, bias=False)
     if isinstance(base, nn.Linear):
         return empty(nn.Linear, base.in_features, rank), empty(nn.Linear, rank, base.out_features)
     shape: dict[str, Any] = {"stride": base.stride, "padding": base.padding}

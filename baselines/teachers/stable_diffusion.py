@@ -20,6 +20,7 @@ from baselines.diffusion.guidance import GuidedDenoiser, Strength, guided
 from baselines.diffusion.vp import EpsilonScaling, TimestepGrid
 from baselines.distiller import Space
 from baselines.fake_score import KarrasIndexLaw
+from baselines.networks.layers import unset
 from baselines.networks.low_rank import with_low_rank
 from baselines.networks.text_unet import TextUNet
 from baselines.streams import torch_generator
@@ -52,12 +53,10 @@ class StrengthInput:
         """Add the embedding, unless the U-Net has one."""
         if unet.config.time_cond_proj_dim is None:
             embedding = unet.time_embedding
-            layer = torch.nn.utils.skip_init(
-                torch.nn.Linear, self.width, embedding.linear_1.in_features, bias=False
-            )
-            with torch.no_grad():
-                embedding.cond_proj = layer.to(embedding.linear_1.weight)
-                embedding.cond_proj.weight.zero_()
+            first = embedding.linear_1
+            added = unset(torch.nn.Linear, self.width, first.in_features, bias=False, beside=first.weight)
+            torch.nn.init.zeros_(added.weight)
+            embedding.cond_proj = added
             unet.register_to_config(time_cond_proj_dim=self.width)
 
 
