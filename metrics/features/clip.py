@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class ClipFeatures(Extractor):
         self.dimension = int(network.text_projection.shape[-1])
         own = {} if bpe is None else {"bpe_path": str(bpe)}
         self.tokenizer = open_clip.SimpleTokenizer(**own, context_length=self.context)
+        self._word = lru_cache(2**16)(self.tokenizer.encode)
 
     def _forward(self, images: Tensor, extras: frozenset[Extra]) -> Features:
         return Features(self.network.encode_image(self.pixels(images.cpu()).to(self.device)).float())
@@ -76,10 +78,21 @@ class ClipFeatures(Extractor):
         """
         if not captions:
             raise ValueError(f"{self.name}: expected one caption or more, found none")
-        tokens = [self.tokenizer.encode(caption) for caption in captions]
+        tokens = [self.ids(caption) for caption in captions]
         with torch.inference_mode(), full_precision():
             found = self.network.encode_text(self.rows(tokens).to(self.device)).float()
         return found, self._cut(tokens)
+
+    def ids(self, caption: str) -> list[int]:
+        """Token ids of a caption, as open_clip's tokenizer gives them, neither begun, ended nor cut.
+
+        Its tokens never cross a space, so plain text is asked for word by word, and each word once. Entities,
+        control characters and what is not ASCII are repaired across spaces: such text is asked for whole.
+        """
+        if caption.isascii() and caption.isprintable() and "&" not in caption:
+            return [token for word in caption.split() for token in self._word(word)]
+        found: list[int] = self.tokenizer.encode(caption)
+        return found
 
     def rows(self, tokens: Sequence[Sequence[int]]) -> Tensor:
         """Token ids ``[B, context]`` of captions, begin and end added, cut and padded as by open_clip."""
@@ -89,7 +102,7 @@ class ClipFeatures(Extractor):
 
     def cut(self, captions: Sequence[str]) -> int:
         """How many captions are longer than the context."""
-        return self._cut([self.tokenizer.encode(caption) for caption in captions])
+        return self._cut([self.ids(caption) for caption in captions])
 
     def _cut(self, tokens: Sequence[Sequence[int]]) -> int:
         return sum(len(ids) + 2 > self.context for ids in tokens)

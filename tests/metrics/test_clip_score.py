@@ -7,6 +7,8 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from random_inception import photos, script
 
@@ -80,8 +82,8 @@ def test_images_of_the_networks_size_are_prepared_at_once_to_the_same_bits(clip,
     images, seen, transform = photos(4, 2, size=32), [], clip.transform
     expected = torch.stack([transform(Image.fromarray(x.permute(1, 2, 0).numpy())) for x in images])
     monkeypatch.setattr(clip, "transform", lambda image: seen.append(image.size) or transform(image))
-    for given in (images, images.contiguous(memory_format=torch.channels_last)):
-        found = clip.pixels(given)
+    for shown in (images, images.contiguous(memory_format=torch.channels_last)):
+        found = clip.pixels(shown)
         assert torch.equal(found, expected) and found.is_contiguous() and not seen
     others = photos(2, 2, size=40)
     assert clip.pixels(others).shape == (2, 3, 32, 32) and seen == [(40, 40)] * 2
@@ -95,15 +97,43 @@ def test_other_transforms_are_asked_for_every_image(steps):
     assert side_and_normal(other)[0] is None and side_and_normal(lambda image: image)[0] is None
 
 
-def test_captions_are_tokenised_once_as_open_clip_does(clip, monkeypatch):
+def test_rows_are_those_of_open_clips_tokenizer(clip, monkeypatch):
     """Begin, end and padding stand where its own tokenizer has them, whatever the length."""
     captions = ["", *CAPTIONS, *(" ".join(["word"] * count) for count in (74, 75, 76))]
-    encode, seen, given = clip.tokenizer.encode, [], []
+    asked = []
     expected = clip.tokenizer(captions)
-    monkeypatch.setattr(clip.tokenizer, "encode", lambda caption: seen.append(caption) or encode(caption))
-    monkeypatch.setattr(clip.network, "encode_text", lambda rows: given.append(rows) or rows)
-    assert clip.texts(captions)[1] == 2 and seen == captions
-    assert torch.equal(given[0], expected) and given[0].dtype == expected.dtype
+    monkeypatch.setattr(clip.network, "encode_text", lambda rows: asked.append(rows) or rows)
+    assert clip.texts(captions)[1] == 2
+    assert torch.equal(asked[0], expected) and asked[0].dtype == expected.dtype
+
+
+PIECES = [
+    "<start_of_text>",
+    "<end_of_text>",
+    "don't",
+    "'LL",
+    "&amp;",
+    "& ",
+    "caf\u00e9",
+    "\n",
+    "\x1b[1m",
+    "\x1c",
+    "<",
+]
+
+
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.text("aZ 9.'<>;&-_", max_size=6), st.text(max_size=4))))
+@settings(max_examples=300, deadline=None)
+def test_any_caption_has_the_tokens_that_open_clip_gives_it(clip, pieces):
+    """Word by word where that is the same, whole where it is not."""
+    caption = "".join(pieces)
+    assert clip.ids(caption) == clip.tokenizer.encode(caption)
+
+
+def test_words_are_tokenised_once(clip, monkeypatch):
+    clip.ids("two words")
+    monkeypatch.setattr(clip.tokenizer, "encode", lambda caption: pytest.fail(caption))
+    assert clip.ids("  words two ") == clip.ids("words two") != clip.ids("two words")
 
 
 def test_a_prefix_is_what_splicing_its_tokens_gives(clip):
