@@ -88,7 +88,7 @@ def load(
     suite = load_suite(record.suite)
     method, _ = MethodRegistry(plugins).resolve(parse_selector(record.label))
     cls = method.cls
-    lab = Lab.open(suite.teaching(preset_for(suite, method).learned), device)
+    lab = Lab.open(suite.teaching(preset_for(suite, method).restated(record.preset)), device)
     config = cls.Config.model_validate(record.config)
     path = checked_snapshot(folder, row.student_sha256)
     snapshot = Snapshot(path, lab.entry.build, cls.student_scaling(config, lab.space), lab.device)

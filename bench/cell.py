@@ -12,9 +12,10 @@ from bench.parts import PublishedStudent
 from bench.presets import find_preset
 from bench.selector import PRESET, WEIGHTS, Selector, parse_selector
 from bench.store import digest
-from bench.suite import Preset, SolverRows, Suite
+from bench.suite import Suite
+from bench.suite_presets import Preset, SolverRows
 
-UNSTATED = ("tuning", "options", "learned")  # of a preset: stated elsewhere in a cell, or deciding nothing
+UNSTATED = {"tuning", "options", "learned", "asked"}  # of a preset: elsewhere in a cell, or deciding nothing
 Kind = Literal["student", "published", "teacher", "solver", "anchor"]
 
 
@@ -80,7 +81,7 @@ class Cell:
     def training(self) -> dict[str, Any] | None:
         """Batch and evaluation average, as JSON values; None where nothing is trained."""
         preset = self.preset
-        return None if preset is None else preset.model_dump(mode="json", exclude=set(UNSTATED))
+        return None if preset is None else preset.model_dump(mode="json", exclude=UNSTATED)
 
     def statement(self) -> dict[str, Any]:
         """What a record says of the cell, whatever came out."""
@@ -96,7 +97,7 @@ class Cell:
             "kind": self.kind,
             "paper": method.cls.paper if method else None,
             "config": {} if self.config is None else self.config.model_dump(mode="json"),
-            "preset": self.training,
+            "preset": None if self.preset is None else {**(self.training or {}), **self.preset.scales},
             "budget": self.budget_name,
             "seed": self.seed,
         }
@@ -190,7 +191,7 @@ def _cells_of_method(
             f"--method {selector.label}: needs class labels, but the data of suite {suite.id} has none; "
             "choose a class-conditional suite"
         )
-    taught = suite.teaching(preset.learned)
+    taught = suite.teaching(preset)
     for config, options in trainings(method, preset, selector, nfe):
         steps = tuple(n for n in nfe if n in method.cls.served_nfe(config))
         label = Selector(method.cls.name, options).label

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from bench.errors import UsageError, mismatch, unknown
 from bench.parts import Part
 from bench.references import entry
-from bench.suite import Preset
+from bench.suite_presets import Preset
 
 FOLDER = resources.files("bench") / "presets"
 Checked = TypeVar("Checked", bound=BaseModel)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -14,6 +14,7 @@ from bench.errors import UsageError, asked, mismatch, unknown
 from bench.parts import Files, Model, Part, Pipeline, PublishedStudent, Resources, Smoke, is_place, placed
 from bench.plugins.suites import brought_suites
 from bench.reported import ReportedOn
+from bench.suite_presets import Preset, SolverRows, WrapperPreset
 from bench.suite_protocol import CaptionProtocol, Protocol, PublishedProtocol
 
 
@@ -25,42 +26,6 @@ class MetricColumn(Part):
     better: Literal["lower", "higher", "none"] = Field(description="'none' is shown and never ranked by")
     digits: int = Field(3, ge=0, description="decimals in tables")
     about: str = Field(description="one sentence: what it measures, and its unit")
-
-
-class SolverRows(Part):
-    """A plain solver on the teacher and the evaluations at which it is shown."""
-
-    solver: str
-    nfe: tuple[int, ...] = Field(description="calls of the denoiser; a guided one takes two evaluations")
-    guidance: float | None = Field(None, ge=1, description="scale; null: that of the suite's pipeline")
-
-    @property
-    def label(self) -> str:
-        """As tables name the rows."""
-        return self.solver if self.guidance is None else f"{self.solver}[guidance={self.guidance:g}]"
-
-
-class Preset(Part):
-    """How a method is run on this suite."""
-
-    batch: int = Field(gt=0, description="samples per batch")
-    ema_half_life: float = Field(
-        0, ge=0, description="of the evaluation average, images; 0 evaluates live weights"
-    )
-    ema_ramp: float | None = Field(0.05, description="half-life is at most this share of the images seen")
-    learned: tuple[float, float] | None = Field(
-        None, description="range of guidance scales that students learn as an input; null: the pipeline's"
-    )
-    options: dict[str, Any] = Field(default_factory=dict, description="fields of the method's Config")
-    tuning: str = Field(description="trials behind these values, and on what they were chosen")
-
-
-class WrapperPreset(Part):
-    """What a wrapper sets on top of the preset of the method it wraps."""
-
-    bases: tuple[str, ...] = Field((), description="methods it is run over if no method is named")
-    options: dict[str, Any] = Field(default_factory=dict, description="fields of the wrapper's Config")
-    tuning: str = Field(description="trials behind these values, and on what they were chosen")
 
 
 class Suite(Part):
@@ -116,7 +81,7 @@ class Suite(Part):
         if (self.reference is not None) is not (published and captions):
             raise ValueError("found a reference or a published protocol with captions; expected both or none")
         for preset in self.methods.values():
-            self.teaching(preset.learned)
+            self.teaching(preset)
         rows = (self.teacher_rows, *self.solver_rows)
         if not self.pipeline and any((*(r.guidance for r in rows), *(s.prompted for s in self.published))):
             raise ValueError("found a guidance scale or a timestep of rows or students, and no pipeline")
@@ -155,18 +120,18 @@ class Suite(Part):
             raise UsageError(f"--protocol: suite {self.name} has one protocol only, {self.protocol.id}")
         return self.model_copy(update={"protocol": self.protocol.under(protocol)})
 
-    def teaching(self, learned: tuple[float, float] | None) -> Suite:
-        """The same suite where students learn a range of guidance scales; without one, as it is.
+    def teaching(self, preset: Preset) -> Suite:
+        """The same suite as students of a preset know it: under the guidance scales that they learn.
 
         Raises:
             ValueError: no pipeline, a range that says nothing, or students that cannot take a scale.
         """
-        if learned is None:
+        if preset.learned is None:
             return self
         if self.pipeline is None:
             raise ValueError("learned: a range of guidance scales, and the suite has no pipeline")
-        own = Pipeline(**{**self.pipeline.model_dump(), "learned": learned})
-        return self.model_copy(update={"pipeline": own})
+        own = {"learned": preset.learned, "guidance": preset.asked or self.pipeline.guidance}
+        return self.model_copy(update={"pipeline": Pipeline(**{**self.pipeline.model_dump(), **own})})
 
     @property
     def id(self) -> str:

@@ -22,7 +22,7 @@ from torch import Tensor
 from baselines.diffusion.denoiser import Denoiser, Scaling
 from baselines.diffusion.ema import EMALaw, ema_update
 from baselines.distiller import Distiller
-from baselines.streams import stream_key
+from baselines.streams import seeded
 from bench.atomic import write_atomic
 from bench.budget import Budget, watchdog
 from bench.context import RunContext
@@ -107,10 +107,9 @@ class Training:
     def iterate(self) -> dict[str, float]:
         """One iteration of the method, its average and its accounting; returns the scalars."""
         context = self.context
-        seed = stream_key(context.seed, "dropout", context.iteration)
+        dropout = seeded(context.seed, "dropout", context.iteration)
         limit = self.budget.step_seconds * context.share.slack
-        with watchdog(limit, context.iteration), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # forked: what a method's dropout draws, nothing else
+        with watchdog(limit, context.iteration), dropout:
             scalars = {key: float(value) for key, value in self.method.step(context.next_batch()).items()}
         for key, value in scalars.items():
             if not math.isfinite(value):

@@ -13,7 +13,8 @@ from bench.claims.verdicts import Verdict
 from bench.report.collect import collect, record_files
 from bench.report.markdown import escape
 from bench.shift_report import read_shift
-from bench.suite import Preset, WrapperPreset, load_suite, suite_names
+from bench.suite import load_suite, suite_names
+from bench.suite_presets import Preset, WrapperPreset
 
 HEAD = (
     "# What the papers claim, and what the embedded suites show\n\n"

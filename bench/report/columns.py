@@ -190,9 +190,18 @@ def notes(table: Table) -> list[str]:
         (table.provisional, "provisional: the protocol does not pin its feature network yet."),
     ]
     shown = [note for applies, note in said if applies]
+    shown += sorted({_scales_note(line) for line in students if line.scales})
     failures = [f"{line.label}: {line.status}: {line.note}" for line in students if line.note]
     shown += brought_notes(table.brought)
     return [printable(note) for note in (*shown, f"Made on {'; '.join(table.devices)}.", *failures)]
+
+
+def _scales_note(line: Line) -> str:
+    """What guidance a method's students learned, and at which scale they are shown."""
+    found = dict(line.scales)
+    low, high = found["learned"]
+    shown = f"scale {found['asked']:g}" if "asked" in found else "the suite's scale"
+    return f"{line.label}: guidance is an input, learned from scale {low:g} to {high:g}, here at {shown}."
 
 
 def _measured_notes(lines: Sequence[Line], title: str) -> list[tuple[object, str]]:

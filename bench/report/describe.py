@@ -10,7 +10,8 @@ from bench.record import Record, Row, read_record
 from bench.report.reported import summary_text
 from bench.report.table import device
 from bench.report.text import compact, printable
-from bench.suite import SolverRows, Suite
+from bench.suite import Suite
+from bench.suite_presets import SolverRows
 from bench.suite_protocol import PublishedProtocol
 
 

@@ -114,7 +114,12 @@ def suite_presets(name: str, suites: Sequence[Suite]) -> list[tuple[str, str]]:
     for suite in suites:
         if name in suite.methods:
             preset = suite.methods[name]
-            own = {"batch": preset.batch, "ema_half_life": preset.ema_half_life, **preset.options}
+            own = {
+                "batch": preset.batch,
+                "ema_half_life": preset.ema_half_life,
+                **preset.scales,
+                **preset.options,
+            }
             lines.append((suite.id, f"{settings_text(own)}; tuning: {preset.tuning}"))
         if name in suite.wrappers:
             over = suite.wrappers[name]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.ticker import LogFormatter
+
 from bench.record import Record
 from bench.report.pareto import Point, points
 from bench.report.pictures import COLOURS, FAINT, INK, MARKERS, new_figure, save
@@ -59,6 +61,9 @@ def _panel(axis: Any, table: Table, column: MetricColumn, names: Sequence[str]) 
                       fontsize=7, color=FAINT)  # fmt: skip
     positive = column.better == "lower" and all(point.value > 0 for point in found)
     axis.set(xscale="log", yscale="log" if positive else "linear")
+    for logarithmic in (axis.xaxis, axis.yaxis)[: 1 + positive]:
+        logarithmic.set_major_formatter("{x:g}")
+        logarithmic.set_minor_formatter(LogFormatter())  # plain numbers, where there is room
     axis.set_title(
         printable(f"{column.title} against latency, budget {table.budget}; beside each point its NFE"),
         fontsize=10,

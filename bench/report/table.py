@@ -43,6 +43,7 @@ class Line:
         needs: what the method used besides the teacher; teacher: its form.
         roles: calls per sample by role; memory: MiB at the peak of a call; throughput: samples per second.
         spread: of the primary metric by source, where several trainings met the same blocks.
+        scales: of guidance: ``learned`` as an input by its students, and ``asked`` of its samples.
         reported: what the method's paper states at these evaluations; never ranked, in no statistic.
         rank, ties: None and "" for lines that are not ranked.
         id: names the row and the records behind it (``bench.report.rowid``).
@@ -73,6 +74,7 @@ class Line:
     memory: float | None = None
     throughput: float | None = None
     spread: VarianceSplit | None = None
+    scales: tuple[tuple[str, Any], ...] = ()
     id: str = ""
     reported: tuple[Reported, ...] = ()
     superseded: str = ""
@@ -264,6 +266,7 @@ def _line(members: Sequence[tuple[Record, Row | None]], started: int, frame: Fra
         memory=max(peaks) if peaks else None,
         throughput=mean(full) if full else None,
         spread=spread_of_trainings(primary) if student else None,
+        scales=tuple((k, v) for k, v in (first.preset or {}).items() if k in ("learned", "asked")),
     )
 
 

@@ -10,7 +10,7 @@ from bench.methods import MethodRegistry
 from bench.record import Record
 from bench.selector import WEIGHTS, parse_selector
 from bench.store import digest
-from bench.suite import Preset, Suite
+from bench.suite import Suite
 
 
 def cell_of(record: Record, suite: Suite, registry: MethodRegistry) -> Cell:
@@ -33,10 +33,10 @@ def cell_of(record: Record, suite: Suite, registry: MethodRegistry) -> Cell:
         return published_cell(suite, registry, selector, record.budget, steps)
     cells, _ = student_cells(suite, registry, (record.label,), record.budget, steps, 1)
     cell, method = cells[0], cells[0].method
-    assert method is not None
-    preset = cell.preset if record.preset is None else Preset(**record.preset, tuning="as the record states")
-    config = method.cls.Config.model_validate(record.config)
-    return replace(cell, steps=steps, seed=record.seed, config=config, preset=preset)
+    assert method is not None and cell.preset is not None
+    preset, config = cell.preset.restated(record.preset), method.cls.Config.model_validate(record.config)
+    taught = suite.teaching(preset)
+    return replace(cell, suite=taught, steps=steps, seed=record.seed, config=config, preset=preset)
 
 
 def stated_id(cell: Cell, record: Record) -> str:

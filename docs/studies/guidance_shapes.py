@@ -14,7 +14,8 @@ from bench.cell import reference_cells
 from bench.lab import Lab
 from bench.making import draw_block
 from bench.report.pictures import COLOURS, FAINT, INK, new_figure, save
-from bench.suite import SolverRows, load_suite
+from bench.suite import load_suite
+from bench.suite_presets import SolverRows
 
 SCALES = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
 CALLS, SAMPLES = 25, 500

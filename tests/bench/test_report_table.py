@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 from record_factory import board, failed, provenance, record, references, row
 
+from bench.report.columns import notes
 from bench.report.table import UNRANKED, Line, Table, tables
 from bench.suite import load_suite
 
@@ -148,6 +149,20 @@ def test_rows_of_one_label_with_other_options_are_told_apart():
 def test_devices_are_named_with_their_threads():
     many = record("dmd", provenance=provenance(threads=4))
     assert one([record("sid"), many]).devices == ("cpu, 1 thread", "cpu, 4 threads")
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"batch": 8, "learned": [2.0, 8.0], "asked": 6.0}, "learned from scale 2 to 8, here at scale 6."),
+        ({"batch": 8, "learned": [2.0, 8.0]}, "learned from scale 2 to 8, here at the suite's scale."),
+        ({"batch": 8}, None),
+    ],
+)
+def test_the_scales_of_students_that_take_one_are_said_once(stated, said):
+    both = [record("lcm", [row(1, 0.1), row(2, 0.1)], preset=stated), record("sid")]
+    told = [note for note in notes(one(both)) if "guidance" in note]
+    assert told == ([f"lcm: guidance is an input, {said}"] if said else [])
 
 
 def test_a_metric_that_nobody_ranks_by_is_shown_unranked():

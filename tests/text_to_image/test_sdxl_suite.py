@@ -23,7 +23,8 @@ from bench.meter import Meter
 from bench.models import released_student
 from bench.report.describe import rows_text
 from bench.request import Request, resolve
-from bench.suite import SolverRows, load_suite, parse_suite
+from bench.suite import load_suite, parse_suite
+from bench.suite_presets import SolverRows
 from bench.text_models import configs_of
 from metrics.captions import read_captions
 from metrics.protocols.registry import shipped_protocols

@@ -21,6 +21,7 @@ from bench.methods import MethodRegistry
 from bench.models import open_teacher, teacher_model
 from bench.parts import Pipeline
 from bench.suite import Suite, load_suite, parse_suite
+from bench.suite_presets import Preset
 from bench.text_models import open_text, sampling_condition, strength_of
 
 SIDES = {"sample_size": 16, "cross_attention_dim": 16}  # latents of pictures of 32 x 32
@@ -109,6 +110,11 @@ def text() -> str:
     return (resources.files("bench") / "suites" / "shapes.toml").read_text(encoding="utf-8")
 
 
+def learning(low: float, high: float, asked: float | None = None) -> Preset:
+    """Of a method whose students take the scale as an input."""
+    return Preset(batch=8, learned=(low, high), asked=asked, tuning="none")
+
+
 def test_methods_learn_their_own_guidance(folder: Path) -> None:
     """LCM takes the scale as an input, DMD2 learns the suite's; teacher rows and the unit are the suite's."""
     shipped = load_suite("shapes")
@@ -118,7 +124,9 @@ def test_methods_learn_their_own_guidance(folder: Path) -> None:
     learned = [cell.suite.pipeline.learned for cell in cells if cell.suite.pipeline]
     assert learned == [shipped.methods["lcm"].learned, None, shipped.methods["lcm"].learned]
     assert len({cell.id for cell in cells}) == 3 and "learned" not in (cells[0].training or {})
-    changed = own.teaching((2.0, 3.0))
+    changed = own.teaching(learning(2.0, 3.0))
+    assert changed.pipeline.guidance == own.pipeline.guidance
+    assert own.teaching(learning(2.0, 3.0, 2.5)).pipeline.guidance == 2.5
     again, _ = student_cells(
         changed.model_copy(update={"methods": {}}), MethodRegistry(), ("dmd2",), "quick", (4,), 1
     )
@@ -128,9 +136,36 @@ def test_methods_learn_their_own_guidance(folder: Path) -> None:
     other = lab.of(cells[0].suite)
     assert other.reference_flops == lab.reference_flops
     assert lab.inputs(0, range(1), lab.device)[1].w is None
-    assert other.inputs(0, range(1), lab.device)[1].w.tolist() == [own.pipeline.guidance - 1]
+    assert shipped.methods["lcm"].asked != own.pipeline.guidance
+    assert other.inputs(0, range(1), lab.device)[1].w.tolist() == [shipped.methods["lcm"].asked - 1]
+    assert cells[0].statement()["preset"] == cells[0].training | {
+        "learned": list(shipped.methods["lcm"].learned),
+        "asked": shipped.methods["lcm"].asked,
+    }, "a record states the scales"
+    assert cells[1].statement()["preset"] == cells[1].training
     with pytest.raises(ValueError, match="the suite has no pipeline"):
-        load_suite("digits").teaching((1.0, 2.0))
+        load_suite("digits").teaching(learning(1.0, 2.0))
+
+
+def test_what_a_record_states_of_scales_stands_over_the_preset() -> None:
+    here = learning(2.0, 8.0, 6.0)
+    assert here.restated({"batch": 4, "learned": [2.0, 5.0], "asked": 3.0}) == here.model_copy(
+        update={"batch": 4, "learned": (2.0, 5.0), "asked": 3.0}
+    )
+    assert here.restated(None) == here.restated({"batch": 8}) == here
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"asked": 3.0}, "found asked = 3 without learned"),
+        ({"learned": (2.0, 5.0), "asked": 6.0}, "found asked = 6; expected a scale that is learned, 2 to 5"),
+        ({"learned": (2.0, 5.0), "asked": 0.5}, "greater than or equal to 1"),
+    ],
+)
+def test_scales_that_no_student_can_be_asked_for_are_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Preset(batch=8, tuning="none", **given)
 
 
 def test_a_lab_is_opened_once_for_each_guidance(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,11 +181,11 @@ def test_a_lab_is_opened_once_for_each_guidance(folder: Path, monkeypatch: pytes
     own = own.model_copy(update={"pipeline": own.pipeline.model_copy(update={"folder": str(folder)})})
     lab = Lab.open(own)
     monkeypatch.setattr("bench.lab.open_teacher", lambda *given: opened.append(given) or open_teacher(*given))
-    learning = own.teaching((2.0, 3.0))
-    other = lab.of(learning)
-    assert lab.of(own.teaching((2.0, 3.0))) is other and len(opened) == 1
-    assert lab.of(own.teaching((2.0, 4.0))) is not other and len(opened) == 2
-    assert set(counted) == {"meta"} and other.evaluator.pipeline == learning.pipeline
+    taught = own.teaching(learning(2.0, 3.0))
+    other = lab.of(taught)
+    assert lab.of(own.teaching(learning(2.0, 3.0))) is other and len(opened) == 1
+    assert lab.of(own.teaching(learning(2.0, 4.0))) is not other and len(opened) == 2
+    assert set(counted) == {"meta"} and other.evaluator.pipeline == taught.pipeline
     net = open_text(own.pipeline, "cpu").net  # as it is cached
     assert lab.net is net and lab.reference_flops == denoiser_flops(net, lab.space.shape, lab.space.blank(1))
 
