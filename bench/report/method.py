@@ -14,6 +14,7 @@ from bench.references import entry
 from bench.report.describe import block, numbers, value_text
 from bench.report.text import compact
 from bench.suite import Suite
+from bench.suite_presets import Preset
 
 if TYPE_CHECKING:
     from baselines.distiller import Distiller
@@ -114,12 +115,8 @@ def suite_presets(name: str, suites: Sequence[Suite]) -> list[tuple[str, str]]:
     for suite in suites:
         if name in suite.methods:
             preset = suite.methods[name]
-            own = {
-                "batch": preset.batch,
-                "ema_half_life": preset.ema_half_life,
-                **preset.scales,
-                **preset.options,
-            }
+            own = {"batch": preset.batch, "ema_half_life": preset.ema_half_life, **scales_of(preset)}
+            own |= preset.options
             lines.append((suite.id, f"{settings_text(own)}; tuning: {preset.tuning}"))
         if name in suite.wrappers:
             over = suite.wrappers[name]
@@ -130,6 +127,17 @@ def suite_presets(name: str, suites: Sequence[Suite]) -> list[tuple[str, str]]:
                 if base in suite.methods
             ]
     return lines
+
+
+def scales_of(preset: Preset) -> dict[str, Any]:
+    """Guidance scales as settings, where students take one as an input: ``learned = 2 to 8, asked = 6``."""
+    if preset.learned is None:
+        return {}
+    low, high = preset.learned
+    return {
+        "learned": f"{low:g} to {high:g}",
+        "asked": "the suite's" if preset.asked is None else preset.asked,
+    }
 
 
 def named_text(name: str, config: Any, bases: Sequence[str]) -> str:

@@ -200,6 +200,16 @@ def test_info_shows_presets_with_source_tuning_and_doubts(capsys: pytest.Capture
         assert f"tuning: {suite.methods['moment_matching'].tuning}" in out
 
 
+def test_info_shows_the_guidance_scales_of_students_that_take_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "lcm"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if "tuning" in line}
+    preset = load_suite("shapes").methods["lcm"]
+    assert preset.learned is not None
+    low, high = preset.learned
+    assert f"learned = {low:g} to {high:g}, asked = {preset.asked}, " in lines[load_suite("shapes").id]
+    assert "learned" not in lines[load_suite("digits").id].partition("tuning")[0]
+
+
 def test_info_of_a_wrapper_shows_tuning_of_both(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "ddil"]) == 0
     out, suite = capsys.readouterr().out, load_suite("gmm2d")
