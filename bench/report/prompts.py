@@ -15,7 +15,7 @@ from bench.report.text import printable
 ROWS = 8  # captions
 TEXT = 2.2  # width of the captions, in inches
 WRAPPED = 34  # characters of a line of a caption
-HEAD = 14  # characters of a line above a column
+HEAD = 18  # characters of a line above a column
 
 
 def prompt_grid_png(tiles: Mapping[str, NDArray[Any]], captions: Sequence[str], path: Path) -> Path:
@@ -47,5 +47,11 @@ def prompt_grid_png(tiles: Mapping[str, NDArray[Any]], captions: Sequence[str], 
             axis.imshow(mosaic(images[row : row + 1]), interpolation="nearest")
             axis.set_axis_off()
             if row == 0:
-                axis.set_title(fill(printable(name), HEAD), fontsize=5, color=FAINT)
+                axis.set_title(head(printable(name)), fontsize=5, color=FAINT)
     return save(figure, path)
+
+
+def head(name: str) -> str:
+    """A name above its column: the method, its options and the evaluations, each on lines of its own."""
+    parts = name.replace("[", "\n[").replace(", NFE", "\nNFE").replace(",", ", ").splitlines()
+    return "\n".join(fill(part, HEAD, break_long_words=False).replace(", ", ",") for part in parts)

@@ -6,7 +6,7 @@ from record_factory import board, curve, record, references, row
 from bench.report.curves import Excess, line_name
 from bench.report.pareto_picture import pareto_png
 from bench.report.pictures import curve_png, mosaic, sample_grid_png
-from bench.report.prompts import prompt_grid_png
+from bench.report.prompts import head, prompt_grid_png
 from bench.suite import load_suite
 
 SUITE = load_suite("gmm2d")
@@ -47,6 +47,19 @@ def test_budgets_are_told_apart_and_other_versions_left_out():
         record("dmd", curve=curve(1.0), status="diverged"),
     ]
     assert set(Excess.of(records, SUITE).curves()) == {("sid, quick", 1), ("sid, full", 1)}
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("real", "real"),
+        ("lcm, NFE 1", "lcm|NFE 1"),
+        ("moment_matching[steps=4], NFE 4", "moment_matching|[steps=4]|NFE 4"),
+        ("ddil[base=dmd2,steps=4], NFE 4", "ddil|[base=dmd2,|steps=4]|NFE 4"),
+    ],
+)
+def test_names_above_columns_break_between_their_parts(name, lines):
+    assert head(name).split("\n") == lines.split("|")
 
 
 @pytest.mark.parametrize("extra", [(), (8, 16)])
