@@ -106,6 +106,41 @@ def test_weights_are_left_alone_where_nothing_is_learned() -> None:
     assert torch.equal(first, second) and first.abs().sum() > 0
 
 
+class Tied(Net):
+    """One weight at two places, and a call that fails on demand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = nn.Linear(3, 3, bias=False, dtype=torch.float64)
+        self.again.weight = self.a
+
+    def forward(self, x: torch.Tensor, sigma: Any, cond: Cond | None = None) -> torch.Tensor:
+        if not isinstance(sigma, torch.Tensor) and sigma < 0:
+            raise ValueError("a noise level below 0")
+        return self.again(super().forward(x, sigma, cond))
+
+
+def test_a_weight_at_two_places_gets_the_gradients_of_both() -> None:
+    expected = value_and_gradients(ALONE.call, Tied(), 5)
+    for found in on_ranks(2, lambda group: value_and_gradients(Spread(group).call, Tied(), 5)):
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_network_has_its_own_weights_after_a_call_whatever_happens() -> None:
+    def work(group: ThreadGroup) -> bool:
+        net, spread = Tied(), Spread(group)
+        own = [(name, id(p)) for name, p in net.named_parameters(remove_duplicate=False)]
+        x = torch.ones(4, 3, dtype=torch.float64)
+        spread.call(net, "__call__", x, 1.0)
+        with pytest.raises(ValueError, match="below 0"):
+            spread.call(net, "__call__", x, -1.0)
+        kept = [(name, id(p)) for name, p in net.named_parameters(remove_duplicate=False)]
+        return kept == own and all(isinstance(p, nn.Parameter) for p in net.parameters())
+
+    assert on_ranks(2, work) == [True, True]
+
+
 # ------------------------------------------------------------------ whole trainings
 
 FAST = ["sid", "dmd2[steps=1]", "lcm", "moment_matching[steps=8]", "ddil[base=lcm]"]
