@@ -190,7 +190,7 @@ def notes(table: Table) -> list[str]:
         (table.provisional, "provisional: the protocol does not pin its feature network yet."),
     ]
     shown = [note for applies, note in said if applies]
-    shown += sorted({_scales_note(line) for line in students if line.scales})
+    shown += sorted({_scales_note(line) for line in students if "learned" in dict(line.scales)})
     failures = [f"{line.label}: {line.status}: {line.note}" for line in students if line.note]
     shown += brought_notes(table.brought)
     return [printable(note) for note in (*shown, f"Made on {'; '.join(table.devices)}.", *failures)]

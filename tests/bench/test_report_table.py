@@ -156,6 +156,7 @@ def test_devices_are_named_with_their_threads():
     [
         ({"batch": 8, "learned": [2.0, 8.0], "asked": 6.0}, "learned from scale 2 to 8, here at scale 6."),
         ({"batch": 8, "learned": [2.0, 8.0]}, "learned from scale 2 to 8, here at the suite's scale."),
+        ({"batch": 8, "asked": 6.0}, None),
         ({"batch": 8}, None),
     ],
 )
