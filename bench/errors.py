@@ -38,7 +38,12 @@ def asked(problem: Mapping[str, Any]) -> str:
 
 
 def mismatch(problem: Mapping[str, Any], width: int | None = None) -> str:
-    """What was found and what is wanted, from one of pydantic's ``errors()``; the former cut to a width."""
+    """What was found and what is wanted, from one of pydantic's ``errors()``; the former cut to a width.
+
+    What our own checks of a whole table say names the values that do not go together: the table stays away.
+    """
+    if problem["type"] == "value_error" and isinstance(problem["input"], Mapping):
+        return asked(problem)
     found = "nothing" if problem["type"] == "missing" else repr(problem["input"])[:width]
     return f"found {found}, expected {asked(problem)}"
 
