@@ -65,8 +65,7 @@ class Pipeline(Part):
             raise ValueError(
                 "found learned and rank; a low-rank student learns one scale: expected one of both"
             )
-        if self.learned and not 1 <= self.learned[0] < self.learned[1]:
-            raise ValueError(f"learned = {list(self.learned)}: expected a range of scales from 1 upwards")
+        check_scales(self.learned)
         return self
 
 
@@ -170,6 +169,12 @@ class Resources(Part):
     def usual(*, gpu: bool) -> Resources:
         """Where a suite declares nothing: a GPU for published models, two CPUs for small ones."""
         return Resources(gpus=1, cpus=8, memory_gib=64, minutes=1440) if gpu else Resources()
+
+
+def check_scales(learned: tuple[float, float] | None) -> None:
+    """Raise ValueError for guidance scales of students that are no range."""
+    if learned and not 1 <= learned[0] < learned[1]:
+        raise ValueError(f"found learned = {list(learned)}; expected a range of scales from 1 upwards")
 
 
 def is_place(name: str) -> bool:

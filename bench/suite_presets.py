@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from bench.parts import Part
+from bench.parts import Part, check_scales
 
 
 class SolverRows(Part):
@@ -40,8 +40,9 @@ class Preset(Part):
     tuning: str = Field(description="trials behind these values, and on what they were chosen")
 
     @model_validator(mode="after")
-    def asked_of_those_that_learned(self) -> Preset:
-        """Only a student that takes the scale as an input can be asked for one, of those that it learned."""
+    def scales_of_students(self) -> Preset:
+        """Students are asked for a scale that they take as an input and learned."""
+        check_scales(self.learned)
         if self.asked is None:
             return self
         if self.learned is None:

@@ -159,6 +159,7 @@ def test_what_a_record_states_of_scales_stands_over_the_preset() -> None:
     ("given", "words"),
     [
         ({"asked": 3.0}, "found asked = 3 without learned"),
+        ({"learned": (8.0, 2.0)}, "expected a range of scales from 1 upwards"),
         ({"learned": (2.0, 5.0), "asked": 6.0}, "found asked = 6; expected a scale that is learned, 2 to 5"),
         ({"learned": (2.0, 5.0), "asked": 0.5}, "greater than or equal to 1"),
     ],
