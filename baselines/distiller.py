@@ -283,14 +283,13 @@ def descend(loss: Tensor, optimizer: Optimizer, *, clip: float | None = None, fi
         clip: L2 norm at which all gradients of the optimiser together are cut.
         finite: replace nan by 0 and infinities by +-1e5 in gradients (SiD's training loop).
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for p in parameters:
-        p.grad = None
+    optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     if finite:
-        for p in parameters:
-            if p.grad is not None:
-                torch.nan_to_num_(p.grad, nan=0.0, posinf=1e5, neginf=-1e5)
+        for grad in grads:
+            torch.nan_to_num_(grad, nan=0.0, posinf=1e5, neginf=-1e5)
     if clip is not None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         torch.nn.utils.clip_grad_norm_(parameters, clip)
     optimizer.step()

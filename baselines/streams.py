@@ -57,19 +57,10 @@ def numpy_generator(seed: int, stream: str, index: int = 0) -> np.random.Generat
 
 @contextmanager
 def seeded(seed: int, stream: str, index: int = 0) -> Iterator[None]:
-    """What draws from torch's global generator inside (dropout, libraries) draws from a stream instead.
-
-    As ``torch.manual_seed`` inside of ``torch.random.fork_rng(devices=[])``, without what these spend on
-    devices that nobody has opened: a millisecond, which is a tenth of a small network's step.
-    """
-    key, before = stream_key(seed, stream, index), torch.default_generator.get_state()
-    torch.default_generator.manual_seed(key)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(key)
-    try:
+    """What draws from torch's global generator inside (dropout, libraries) draws from a stream instead."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_key(seed, stream, index))
         yield
-    finally:
-        torch.default_generator.set_state(before)
 
 
 @dataclass(frozen=True)

@@ -107,9 +107,8 @@ class Training:
     def iterate(self) -> dict[str, float]:
         """One iteration of the method, its average and its accounting; returns the scalars."""
         context = self.context
-        dropout = seeded(context.seed, "dropout", context.iteration)
         limit = self.budget.step_seconds * context.share.slack
-        with watchdog(limit, context.iteration), dropout:
+        with watchdog(limit, context.iteration), seeded(context.seed, "dropout", context.iteration):
             scalars = {key: float(value) for key, value in self.method.step(context.next_batch()).items()}
         for key, value in scalars.items():
             if not math.isfinite(value):

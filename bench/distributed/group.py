@@ -21,7 +21,7 @@ from bench.errors import BenchError
 TIMEOUT = timedelta(minutes=30)  # of one exchange: longer than any step may take
 GRACE = timedelta(seconds=30)  # in which ranks that fail at the same place all get to say so
 POLL_SECONDS = 0.01
-AWAKE_SECONDS = 0.02  # for which a rank stays awake in an exchange of rows
+AWAKE_SECONDS = 0.02  # for which a rank stays awake in an exchange of tensors
 TOGETHER, APART = "together", "apart"
 
 Made = TypeVar("Made")
@@ -150,8 +150,8 @@ class Group:
             self.log.broken = True
             raise
 
-    def _exchange_rows(self, exchange: Callable[..., Any], *tensors: Any) -> None:
-        """Of tensors, the last one of this rank; on GPUs in the order of their stream."""
+    def _exchange_tensors(self, exchange: Callable[..., Any], *tensors: Any) -> None:
+        """Awake on CPUs, by the device of the last one; on GPUs in the order of their stream."""
         if tensors[-1].device.type == "cpu":
             self._exchange(awake, exchange, *tensors)
         else:
@@ -203,13 +203,13 @@ class Group:
             padded = mine.new_zeros(max(sizes), *mine.shape[1:])
             padded[: len(mine)] = mine
         parts = [torch.empty_like(padded) for _ in sizes]
-        self._exchange_rows(dist.all_gather, parts, padded)
+        self._exchange_tensors(dist.all_gather, parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     def summed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The sum over ranks of each tensor, in one exchange."""
         flat = torch.cat([t.reshape(-1) for t in tensors])
-        self._exchange_rows(dist.all_reduce, flat)
+        self._exchange_tensors(dist.all_reduce, flat)
         parts = flat.split([t.numel() for t in tensors])
         return [part.view_as(t) for part, t in zip(parts, tensors, strict=True)]
 
@@ -218,7 +218,7 @@ class Group:
     def rows_of_all(self, mine: Tensor) -> Tensor:
         """What each rank has ``[n]``, by rank ``[size, n]``."""
         found = mine.new_empty(self.size, len(mine))
-        self._exchange(dist.all_gather, list(found.unbind()), mine)
+        self._exchange_tensors(dist.all_gather, list(found.unbind()), mine)
         return found
 
     def own_row_summed(self, rows: Tensor) -> Tensor:
@@ -229,7 +229,7 @@ class Group:
         """
         rows = rows.contiguous()
         found = torch.empty_like(rows)
-        self._exchange(dist.all_to_all_single, found, rows)
+        self._exchange_tensors(dist.all_to_all_single, found, rows)
         return found.sum(0)
 
 

@@ -7,21 +7,18 @@ together again, those of weights are summed, in one exchange for each call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.func import functional_call
 
 from baselines.diffusion.cond import Cond
 from bench.distributed.group import Group
 from bench.keeping import Keeping, State, Whole
 from bench.meter import ALONE, Sharing
-
-Place = tuple[dict[str, Any], str]  # a layer's table of parameters, and a name in it
 
 
 class MyRows(Function):
@@ -74,20 +71,15 @@ class WholeOnAll(Whole):
         return self.group.all_or_none(lambda: super(WholeOnAll, self).read(place))
 
 
-@contextmanager
-def put(places: Sequence[Place], weights: Sequence[Tensor]) -> Iterator[None]:
-    """Other weights at the places of a module inside, its own afterwards.
+class Calls(nn.Module):
+    """A module whose forward calls a method by name, so that its weights can be exchanged for that call."""
 
-    As ``torch.func.functional_call``, which looks for the places each time: milliseconds a call.
-    """
-    own = [owner[name] for owner, name in places]
-    try:
-        for (owner, name), weight in zip(places, weights, strict=True):
-            owner[name] = weight
-        yield
-    finally:
-        for (owner, name), weight in zip(places, own, strict=True):
-            owner[name] = weight
+    def __init__(self, module: nn.Module, calls: Sharing) -> None:
+        super().__init__()
+        self.module, self.calls = module, calls
+
+    def forward(self, method: str, *args: Any, **kwargs: Any) -> Tensor:
+        return self.calls.call(self.module, method, *args, **kwargs)
 
 
 class Spread:
@@ -101,7 +93,6 @@ class Spread:
         self.group, self.calls = group, calls
         self.slack, self.processes = calls.slack, group.size
         self.keeps: Keeping = WholeOnAll(group)
-        self.places: dict[nn.Module, list[Place]] = {}
 
     def call(self, module: nn.Module, method: str, *args: Any, **kwargs: Any) -> Tensor:
         """``module.method(*args)`` for a batch, its rows shared out over the ranks.
@@ -118,21 +109,12 @@ class Spread:
 
     def _mine(self, module: nn.Module, method: str, args: list[Any], kwargs: dict[str, Any]) -> Tensor:
         """The call for this rank's rows; in the backward pass weights receive the gradients of all."""
-        places = self._places(module) if torch.is_grad_enabled() else []
-        weights: list[Tensor] = [table[name] for table, name in places]
-        trained = {id(weight): weight for weight in weights if weight.requires_grad}
-        if not trained:
+        trained = {f"module.{n}": p for n, p in module.named_parameters() if p.requires_grad}
+        if not (trained and torch.is_grad_enabled()):
             return self.calls.call(module, method, *args, **kwargs)
-        shared = dict(zip(trained, SharedWeights.apply(self.group, *trained.values()), strict=True))
-        with put(places, [shared.get(id(weight), weight) for weight in weights]):
-            return self.calls.call(module, method, *args, **kwargs)
-
-    def _places(self, module: nn.Module) -> list[Place]:
-        """Where a module keeps its weights; found once, since looking takes a millisecond."""
-        if module not in self.places:
-            tables: list[dict[str, Any]] = [one._parameters for one in module.modules()]
-            self.places[module] = [(t, name) for t in tables for name, p in t.items() if p is not None]
-        return self.places[module]
+        weights = dict(zip(trained, SharedWeights.apply(self.group, *trained.values()), strict=True))
+        out: Tensor = functional_call(Calls(module, self.calls), weights, (method, *args), kwargs)
+        return out
 
     def agreed(self, value: bool) -> bool:
         return bool(self.group.tell(value))

@@ -97,13 +97,14 @@ def test_other_transforms_are_asked_for_every_image(steps):
     assert side_and_normal(other)[0] is None and side_and_normal(lambda image: image)[0] is None
 
 
-def test_rows_are_those_of_open_clips_tokenizer(clip, monkeypatch):
+def test_captions_are_tokenised_once_as_open_clip_does(clip, monkeypatch):
     """Begin, end and padding stand where its own tokenizer has them, whatever the length."""
     captions = ["", *CAPTIONS, *(" ".join(["word"] * count) for count in (74, 75, 76))]
-    asked = []
+    ids, seen, asked = clip.ids, [], []
     expected = clip.tokenizer(captions)
+    monkeypatch.setattr(clip, "ids", lambda caption: seen.append(caption) or ids(caption))
     monkeypatch.setattr(clip.network, "encode_text", lambda rows: asked.append(rows) or rows)
-    assert clip.texts(captions)[1] == 2
+    assert clip.texts(captions)[1] == 2 and seen == captions
     assert torch.equal(asked[0], expected) and asked[0].dtype == expected.dtype
 
 
